@@ -1,0 +1,63 @@
+"""Random numbers as pure functions of (what, seed, position): nothing depends on who draws them.
+
+Counter-based draws (Philox; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) keyed by a hash.
+Values of a position are rows of a block that covers ``BLOCK`` positions, so a batch costs one or two draws, and the
+same position has the same values in a batch of any size on any rank.
+"""
+
+import functools
+import hashlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 256
+
+
+def key(*parts: str | int) -> int:
+    """Return a 128-bit key for the given words and numbers (BLAKE2b of their unambiguous spelling)."""
+    text = "\0".join(f"{type(part).__name__}:{part}" for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+
+
+def generator(*parts: str | int) -> np.random.Generator:
+    """Return a NumPy generator whose stream depends on ``parts`` alone."""
+    return np.random.Generator(np.random.Philox(key=key(*parts)))
+
+
+def permutation(n: int, *parts: str | int) -> NDArray[np.int64]:
+    """Return a permutation of ``range(n)`` that depends on ``parts`` alone."""
+    return generator(*parts).permutation(n)
+
+
+def normal(positions: NDArray[np.int64], width: int, *parts: str | int) -> NDArray[np.float32]:
+    """Return standard normal values [len(positions), width], row i a function of (parts, positions[i])."""
+    return _rows(positions, width, "normal", parts)
+
+
+def uniform(positions: NDArray[np.int64], width: int, *parts: str | int) -> NDArray[np.float32]:
+    """Return values in [0, 1), [len(positions), width], row i a function of (parts, positions[i])."""
+    return _rows(positions, width, "uniform", parts)
+
+
+def _rows(
+    positions: NDArray[np.int64], width: int, law: Literal["normal", "uniform"], parts: tuple[str | int, ...]
+) -> NDArray[np.float32]:
+    rows = np.empty((len(positions), width), np.float32)
+    blocks = positions // BLOCK
+    for block in np.unique(blocks):
+        mine = blocks == block
+        rows[mine] = _block(int(block), width, law, parts)[positions[mine] - block * BLOCK]
+    return rows
+
+
+@functools.lru_cache(maxsize=16)
+def _block(
+    block: int, width: int, law: Literal["normal", "uniform"], parts: tuple[str | int, ...]
+) -> NDArray[np.float32]:
+    draw = generator(*parts, law, width, block)
+    shape = (BLOCK, width)
+    values = draw.standard_normal(shape, np.float32) if law == "normal" else draw.random(shape, np.float32)
+    values.setflags(write=False)
+    return values
