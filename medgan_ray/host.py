@@ -1,0 +1,54 @@
+"""What the training loop needs of its surroundings, as a small protocol, and the one that needs nothing.
+
+``on_ray/`` brings a host that reports to Ray; tests bring hosts that stop, count or fail.
+"""
+
+import logging
+from typing import Protocol
+
+_log = logging.getLogger("medgan_ray")
+
+
+class Host(Protocol):
+    """The surroundings of one rank of a run."""
+
+    rank: int
+    world: int
+
+    def report(self, images: int, figures: dict[str, float], checkpoint: str | None) -> None:
+        """Take the figures at ``images`` images seen; ``checkpoint`` is the URI of what was just committed, if any.
+
+        Every rank calls it equally often.
+        """
+
+    def progress(self, images: int, total: int, rate: float) -> None:
+        """Take the state of the run: images seen, images to see, images per second."""
+
+    def should_stop(self) -> bool:
+        """Say whether the run should stop at the next checkpoint."""
+
+    def log(self, text: str) -> None:
+        """Take one line meant for a person."""
+
+
+class LocalHost:
+    """A single process without Ray; logs go to the standard logger."""
+
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        self.rank, self.world = rank, world
+
+    def report(self, images: int, figures: dict[str, float], checkpoint: str | None) -> None:
+        """Log the figures."""
+        if figures:
+            self.log(f"{images} images: " + " ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+    def progress(self, images: int, total: int, rate: float) -> None:
+        """Ignore it: a command line that shows progress brings its own host."""
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+    def log(self, text: str) -> None:
+        """Pass the line to the logger ``medgan_ray``."""
+        _log.info(text)
