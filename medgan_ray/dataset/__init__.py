@@ -1,0 +1,1 @@
+"""Datasets: an immutable manifest, content-addressed shards, a cache, an order, batches."""

@@ -1,0 +1,84 @@
+"""Open a dataset and gather samples by index from memory-mapped shards."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_ray.dataset.cache import DataSettings, cache_folder, fetch_shard
+from medgan_ray.dataset.manifest import Manifest, ShardEntry, read_manifest
+from medgan_ray.dataset.order import Order
+from medgan_ray.dataset.shards import Samples, open_shard
+from medgan_ray.errors import InputError
+from medgan_ray.store import Store, open_store
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """An opened dataset: its store, its manifest and where fetched shards go."""
+
+    store: Store
+    manifest: Manifest
+    sha256: str
+    settings: DataSettings
+
+    def split(self, name: str) -> "Split":
+        """Return a split by name (train, val, test); it may be empty."""
+        return Split(self, [entry for entry in self.manifest.shards if entry.split == name])
+
+
+class Split:
+    """The samples of one split, by index 0 … len - 1 in the order of the manifest's shards."""
+
+    def __init__(self, dataset: Dataset, entries: list[ShardEntry]) -> None:
+        self.dataset, self._entries = dataset, entries
+        self._ends = np.cumsum([entry.samples for entry in entries], dtype=np.int64)
+        self._open: dict[int, Samples] = {}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def order(self, seed: int, stream: str) -> Order:
+        """Return the endless order over this split for a seed and a named stream."""
+        keys = (self.dataset.manifest.content_digest, seed, stream)
+        return Order([entry.samples for entry in self._entries], keys, self.dataset.settings.span_shards)
+
+    def take(self, indices: NDArray[np.int64]) -> Samples:
+        """Return the samples at ``indices``, in that order, as fresh arrays.
+
+        Raises:
+            InputError: if a shard is missing or altered, or an index is out of range.
+        """
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise InputError("sample index out of range", self.dataset.store.uri, f"the split holds {len(self)}")
+        shards = np.searchsorted(self._ends, indices, side="right")
+        order = np.argsort(shards, kind="stable")
+        parts = []
+        for shard in np.unique(shards):
+            rows = indices[shards == shard] - (int(self._ends[shard - 1]) if shard else 0)
+            parts.append(self._shard(int(shard)).rows(rows))
+        if not parts:
+            return self._shard(0).rows(slice(0, 0))
+        gathered = parts[0] if len(parts) == 1 else Samples.concatenate(parts)
+        return gathered if len(parts) == 1 else gathered.rows(np.argsort(order))
+
+    def _shard(self, number: int) -> Samples:
+        if number not in self._open:
+            if not self._entries:
+                raise InputError("the split is empty", self.dataset.store.uri, "ingest more scans")
+            folder: Path = cache_folder(self.dataset.settings)
+            self._open[number] = open_shard(fetch_shard(self.dataset.store, self._entries[number], folder))
+        return self._open[number]
+
+
+def open_dataset(uri: str, settings: DataSettings | None = None, manifest: str | None = None) -> Dataset:
+    """Open the dataset at ``uri``, by its pointer or by a manifest's digest.
+
+    Raises:
+        InputError: if there is none, or it is corrupt.
+        StoreError: if the store fails.
+    """
+    store = open_store(uri)
+    found, digest = read_manifest(store, manifest)
+    return Dataset(store, found, digest, settings or DataSettings())

@@ -1,0 +1,133 @@
+"""The manifest: what a dataset is, in one immutable JSON file named by its SHA-256, and the pointer to the newest.
+
+    DATASET/dataset.json              {"manifest": sha256}: moved last, by compare and swap
+    DATASET/manifests/SHA256.json     everything else
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field
+
+from medgan_ray.config import Section
+from medgan_ray.errors import InputError, StoreError, UsageError
+from medgan_ray.store import Store
+
+FORMAT = "1.0"
+POINTER = "dataset.json"
+SPLITS = ("train", "val", "test")
+
+
+class LabelSet(Section):
+    """A column of labels: its name and the names of its classes, by code from 0."""
+
+    name: str
+    classes: tuple[str, ...]
+
+
+class Intensity(Section):
+    """The affine map from stored 0…65535 to the unit of the modality: ``low + stored / 65535 * (high - low)``."""
+
+    unit: str
+    """HU, grey or relative."""
+    low: float
+    high: float
+    window: tuple[float, float]
+    """Lower and upper end of the default display window, in the same unit."""
+
+
+class ShardEntry(Section):
+    """A shard file: its SHA-256 (which is its name), split, number of samples and size."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    split: str
+    samples: int = Field(gt=0)
+    bytes: int = Field(gt=0)
+
+
+class SplitEntry(Section):
+    """How many samples and subjects a split holds."""
+
+    samples: int
+    subjects: int
+
+
+class Manifest(Section):
+    """What a dataset is. The content digest covers recipe, values, labels and splits, and names nobody."""
+
+    format: str = FORMAT
+    modality: str
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    channels: int = 1
+    intensity: Intensity
+    labels: tuple[LabelSet, ...] = ()
+    attributes: tuple[str, ...] = ()
+    splits: dict[str, SplitEntry]
+    shards: tuple[ShardEntry, ...]
+    subjects: tuple[str, ...] = ()
+    """Keyed hashes; a sample's ``subject`` is an index into them."""
+    key_fingerprint: str = ""
+    rejected: dict[str, int] = {}
+    """Files not taken: how many by reason code."""
+    recipe: dict[str, Any] = {}
+    spacing: tuple[float, ...] | None = None
+    """Millimeters between rows and columns where the same everywhere."""
+    content_digest: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the first label set; empty if there is none."""
+        return self.labels[0].classes if self.labels else ()
+
+
+def canonical(value: Any) -> bytes:
+    """Return sorted, compact JSON: the same bytes for the same content."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def write_manifest(store: Store, manifest: Manifest) -> str:
+    """Write the manifest under its digest, move the pointer to it and return the digest."""
+    data = canonical(manifest.model_dump(mode="json"))
+    digest = hashlib.sha256(data).hexdigest()
+    store.create(f"manifests/{digest}.json", data)
+    pointer = canonical({"manifest": digest})
+    for _ in range(8):
+        if store.swap(POINTER, pointer, store.read_version(POINTER)[1]):
+            return digest
+    raise StoreError("others keep moving the pointer", f"{store.uri}/{POINTER}", "let one writer finish first")
+
+
+def read_manifest(store: Store, digest: str | None = None) -> tuple[Manifest, str]:
+    """Return the manifest with this digest (the newest without one) and its digest.
+
+    Raises:
+        InputError: if there is no dataset, or the manifest is corrupt.
+    """
+    if digest is None:
+        data, _ = store.read_version(POINTER)
+        if data is None:
+            raise InputError("no dataset here", store.uri, "make one with 'medgan-ray ingest SOURCE DATASET'")
+        digest = str(_json(data, f"{store.uri}/{POINTER}").get("manifest", ""))
+    key = f"manifests/{digest}.json"
+    data = store.read(key)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError("manifest does not match its name", f"{store.uri}/{key}", "restore it, or ingest again")
+    values = _json(data, key)
+    if str(values.get("format", "")).split(".")[0] != FORMAT.split(".")[0]:
+        raise InputError(f"manifest format {values.get('format')}", store.uri, f"this version reads {FORMAT}")
+    try:
+        return Manifest.parse(values, where=key), digest
+    except UsageError as error:
+        raise InputError("manifest is not valid", f"{store.uri}/{key}", str(error)) from None
+
+
+def _json(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise InputError("not a JSON object", where, "restore it, or ingest again")
+    return values

@@ -1,0 +1,54 @@
+"""Which sample is seen at position p: a pure function of (content digest, seed, p), whoever asks.
+
+Epoch e's order is a permutation of the shards, cut into spans of ``span_shards``; samples are permuted within a span.
+So an epoch sees each sample once, and only one span's shards are touched at a time.
+"""
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_ray import seeds
+
+
+class Order:
+    """The endless order over a split's samples.
+
+    Args:
+        shard_samples: samples in each shard, in the order of the manifest.
+        keys: what the order depends on: content digest, seed and the name of the stream.
+        span_shards: shards shuffled together.
+    """
+
+    def __init__(self, shard_samples: list[int], keys: tuple[str | int, ...], span_shards: int) -> None:
+        self.samples = sum(shard_samples)
+        self._sizes = np.asarray(shard_samples, np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._keys, self._span_shards = keys, span_shards
+        self._span = functools.lru_cache(maxsize=4)(self._permuted_span)
+        self._spans = functools.lru_cache(maxsize=2)(self._spans_of)
+
+    def indices(self, start: int, count: int) -> NDArray[np.int64]:
+        """Return the sample indices at positions ``start`` to ``start + count``, int64 [count]."""
+        parts: list[NDArray[np.int64]] = []
+        position = start
+        while position < start + count:
+            epoch, within = divmod(position, self.samples)
+            ends = self._spans(epoch)[1]
+            span = int(np.searchsorted(ends, within, side="right"))
+            offset = within - (int(ends[span - 1]) if span else 0)
+            taken = self._span(epoch, span)[offset : offset + start + count - position]
+            parts.append(taken)
+            position += len(taken)
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def _spans_of(self, epoch: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+        shards = seeds.permutation(len(self._sizes), *self._keys, "shards", epoch)
+        spans = [shards[first : first + self._span_shards] for first in range(0, len(shards), self._span_shards)]
+        return spans, np.cumsum([self._sizes[span].sum() for span in spans])
+
+    def _permuted_span(self, epoch: int, span: int) -> NDArray[np.int64]:
+        shards = self._spans(epoch)[0][span]
+        members = np.concatenate([np.arange(self._starts[s], self._starts[s + 1]) for s in shards])
+        return members[seeds.permutation(len(members), *self._keys, "samples", epoch, span)]
