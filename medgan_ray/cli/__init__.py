@@ -1,0 +1,1 @@
+"""The command line: each file parses one verb, calls one function and prints what it returns."""
