@@ -1,4 +1,4 @@
-"""What every test shares: a clean environment, real scans where they lie beside the project, an S3 server on loopback."""
+"""What every test shares: a clean environment, real scans where they lie beside the project, S3 on loopback."""
 
 import os
 import shutil
