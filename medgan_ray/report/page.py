@@ -112,16 +112,20 @@ def number(value: object) -> str:
         return "–"
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"
-    if not isinstance(value, float | np.floating):
-        return str(value)
-    if math.isnan(value):
-        return "–"
-    return f"{value:,.0f}" if 10_000 <= abs(value) < math.inf else f"{value:.4g}"
+    if isinstance(value, float | np.floating):
+        return _decimal(float(value))
+    return str(value)
 
 
 def is_number(value: object) -> bool:
     """Say whether a table sets ``value`` as a number."""
     return value is None or (isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool))
+
+
+def _decimal(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < math.inf else f"{value:.4g}"
 
 
 def _kind(section: Section) -> str:
