@@ -1,0 +1,1 @@
+"""From bytes to values and back: reading, decoding in disposable processes, writing, phantoms."""

@@ -1,0 +1,215 @@
+"""Header facts of a scan: the allow-listed few, geometry for each frame, and what the header alone decides.
+
+Identifiers (patient, study, series) leave a decoding process only to be hashed; nothing else of the header does.
+"""
+
+import dataclasses
+import math
+from typing import Any, Self
+
+from pydicom.dataset import Dataset
+
+from medgan_ray.dicom.refusals import Refused
+
+Triple = tuple[float, float, float]
+
+NOT_SCANS = (
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data, segmentation, surface
+    "1.2.840.10008.5.1.4.1.1.481",  # radiotherapy: dose, structures, plans
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric map
+    "1.2.840.10008.5.1.4.1.1.77.1",  # visible light, whole slide
+    "1.2.840.10008.5.1.4.1.1.11",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.88",  # structured reports
+    "1.2.840.10008.5.1.4.1.1.104",  # encapsulated documents
+    "1.2.840.10008.5.1.4.1.1.9",  # waveforms
+    "1.2.840.10008.5.1.4.1.1.91",  # microscopy annotations
+)
+NOT_SCAN_MODALITIES = ("SEG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SR", "PR", "KO", "ECG", "SM", "ANN", "M3D", "DOC")
+
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What reading takes.
+
+    Attributes:
+        luma: take the brightness of color images instead of refusing them.
+        secondary: take secondary captures (screen shots, scanned film, generated images).
+        inspect: only look: hash the stored values of every file that has pixels, and note what ingest would refuse.
+    """
+
+    luma: bool = False
+    secondary: bool = False
+    inspect: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a scan; each of the per-frame tuples is empty or has one entry a frame."""
+
+    kind: str = "dicom"
+    """``dicom`` or ``image``."""
+    modality: str = ""
+    sop_class: str = ""
+    transfer_syntax: str = ""
+    photometric: str = ""
+    rows: int = 0
+    columns: int = 0
+    frames: int = 1
+    samples: int = 1
+    bits: int = 0
+    """BitsAllocated (0028,0100)."""
+    image_type: tuple[str, ...] = ()
+    unit: str = ""
+    """Of the values: HU, voi (0 to 1, the display's), grey or relative (the modality has no unit)."""
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    sex: str = ""
+    age_years: int = -1
+    maker: str = ""
+    view: str = ""
+    positions: tuple[Triple | None, ...] = ()
+    """ImagePositionPatient (0020,0032), millimeters."""
+    orientations: tuple[tuple[float, ...] | None, ...] = ()
+    """ImageOrientationPatient (0020,0037): direction cosines of rows, then columns."""
+    spacings: tuple[tuple[float, float] | None, ...] = ()
+    """Millimeters between rows, then between columns."""
+    stored_sha256: str = ""
+    verdict: str = ""
+    """Empty if ingest takes it, else the code of the refusal."""
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some facts changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the facts that ``to_json`` gave."""
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def gather(dataset: Dataset) -> Facts:
+    """Return the facts that a data set's header holds.
+
+    Raises:
+        Refused: ``broken_header`` where a value that pixels depend on is not a number.
+    """
+    frames = _integer(dataset, "NumberOfFrames", 1) or 1
+    frames_listed = min(frames, 65536)
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    return Facts(
+        modality=text(dataset, "Modality"),
+        sop_class=text(dataset, "SOPClassUID"),
+        transfer_syntax=syntax,
+        photometric=text(dataset, "PhotometricInterpretation"),
+        rows=_integer(dataset, "Rows", 0),
+        columns=_integer(dataset, "Columns", 0),
+        frames=frames,
+        samples=_integer(dataset, "SamplesPerPixel", 1),
+        bits=_integer(dataset, "BitsAllocated", 0),
+        image_type=tuple(part.upper() for part in text(dataset, "ImageType").split("\\") if part),
+        patient=text(dataset, "PatientID"),
+        study=text(dataset, "StudyInstanceUID"),
+        series=text(dataset, "SeriesInstanceUID"),
+        sex=text(dataset, "PatientSex"),
+        age_years=_age_years(text(dataset, "PatientAge")),
+        maker=text(dataset, "Manufacturer"),
+        view=text(dataset, "ViewPosition"),
+        positions=_each(dataset, frames_listed, "PlanePositionSequence", ("ImagePositionPatient",), 3),
+        orientations=_each(dataset, frames_listed, "PlaneOrientationSequence", ("ImageOrientationPatient",), 6),
+        spacings=_each(dataset, frames_listed, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), 2),
+    )
+
+
+def header_verdict(dataset: Dataset, facts: Facts, options: Options) -> str:
+    """Return the code by which the header alone refuses a scan, or an empty text."""
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        return "no_pixels"
+    if facts.sop_class.startswith(NOT_SCANS) or facts.modality in NOT_SCAN_MODALITIES:
+        return "not_a_scan"
+    if "LOCALIZER" in facts.image_type or "SCOUT" in facts.image_type:
+        return "localizer"
+    if facts.sop_class.startswith(SECONDARY_CAPTURE) and not options.secondary:
+        return "secondary_capture"
+    if text(dataset, "BurnedInAnnotation").upper() == "YES":
+        return "burned_in"
+    if facts.photometric == "PALETTE COLOR" or "PixelData" not in dataset:
+        return "unsupported_pixels"
+    if facts.samples > 1 and not options.luma:
+        return "color"
+    return ""
+
+
+def frame_value(dataset: Dataset, frame: int, group: str, keyword: str) -> Any:
+    """Return an attribute for a frame: from its own functional group, else the shared one, else the top level."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for holder in (per_frame[frame] if frame < len(per_frame) else None, shared[0] if len(shared) else None):
+        items = holder.get(group) if holder is not None else None
+        if items and keyword in items[0]:
+            return items[0].get(keyword)
+    return dataset.get(keyword)
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute as text, empty if it is missing or broken."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # pydicom parses values when they are asked for, and raises whatever that trips over
+        return ""
+    if value is None:
+        return ""
+    return "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "append") else str(value)
+
+
+def numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """Return ``count`` finite numbers, or None."""
+    try:
+        result = tuple(float(item) for item in value)
+    except (TypeError, ValueError):
+        return None
+    return result if len(result) == count and all(map(math.isfinite, result)) else None
+
+
+def _each(dataset: Dataset, frames: int, group: str, keywords: tuple[str, ...], count: int) -> tuple[Any, ...]:
+    found = []
+    for frame in range(frames):
+        values = (numbers(_lenient(dataset, frame, group, keyword), count) for keyword in keywords)
+        found.append(next((value for value in values if value is not None), None))
+        if frame == 0 and "PerFrameFunctionalGroupsSequence" not in dataset:
+            return tuple(found * frames) if found[0] is not None else ()
+    return tuple(found) if any(value is not None for value in found) else ()
+
+
+def _lenient(dataset: Dataset, frame: int, group: str, keyword: str) -> Any:
+    try:
+        return frame_value(dataset, frame, group, keyword)
+    except Exception:  # a broken value of geometry is a missing one
+        return None
+
+
+def _integer(dataset: Dataset, keyword: str, default: int) -> int:
+    try:
+        value = dataset.get(keyword)
+        return default if value is None or value == "" else int(value)
+    except Exception as error:  # pydicom parses values when they are asked for, and raises whatever that trips over
+        raise Refused("broken_header", f"{keyword}: {error}") from None
+
+
+def _age_years(age: str) -> int:
+    """Return whole years for an Age String such as ``036Y`` or ``018M``; -1 if there is none."""
+    days = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
+    if len(age) == 4 and age[:3].isdigit() and age[3] in days:
+        return int(int(age[:3]) * days[age[3]] / 365.25)
+    return -1

@@ -1,0 +1,332 @@
+"""Disposable processes that decode untrusted files: the parent never touches pixels that it did not get from here.
+
+Each worker is a plain subprocess (``python -m medgan_ray.dicom.sandbox``) with a limit on address space and no secrets
+in its environment. Requests and replies are frames over its pipes: a JSON header, then raw bytes; nothing is unpickled.
+A worker that dies, hangs or runs out of memory costs its file, which is named, and is replaced.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_ray.dicom.facts import Facts, Options
+from medgan_ray.dicom.refusals import Refused
+from medgan_ray.errors import MedganError
+
+BATCH_FILES = 16
+RECYCLE_FILES = 2000
+START_LIMIT_S = 60.0
+HEADER_BYTES = 64 << 20
+_FRAME = struct.Struct("<IQ")
+_DTYPES = ("int16", "uint16", "uint8", "float32")
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may cost: seconds, and bytes of address space for the process that decodes it."""
+
+    file_s: float = 20.0
+    memory_bytes: int = 1536 << 20
+    file_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to decode: a local path that the worker opens itself, or a function that fetches its bytes."""
+
+    name: str
+    path: str | None = None
+    fetch: Callable[[], bytes] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a source: facts and values [frames, H, W] (None if only inspected), or a refusal's code."""
+
+    source: Source
+    facts: Facts | None = None
+    values: NDArray[Any] | None = None
+    refusal: str = ""
+    detail: str = ""
+
+
+def decode(
+    sources: Iterable[Source],
+    workers: int = 2,
+    *,
+    options: Options | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Outcome]:
+    """Yield the outcome of each source, in order; memory is bounded by a few batches a worker.
+
+    Args:
+        sources: what to decode.
+        workers: how many processes.
+        options: what to take, and whether only to look; see ``facts.Options``.
+        limits: what one file may cost.
+    """
+    local, limits, options = threading.local(), limits or Limits(), options or Options()
+    made: list[_Worker] = []
+
+    def run(batch: list[Source]) -> list[Outcome]:
+        if not hasattr(local, "worker"):
+            local.worker = _Worker(dataclasses.asdict(options), limits)
+            made.append(local.worker)
+        outcomes: list[Outcome] = local.worker.run(batch)
+        return outcomes
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
+    pending: deque[Future[list[Outcome]]] = deque()
+    try:
+        for batch in _batches(sources):
+            pending.append(pool.submit(run, batch))
+            while len(pending) > 2 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+        for worker in list(made):
+            worker.kill()
+        pool.shutdown(wait=True)
+
+
+def decode_one(source: Source, options: Options | None = None, limits: Limits | None = None) -> Outcome:
+    """Return the outcome of one source, in one disposable process."""
+    return next(decode([source], 1, options=options, limits=limits))
+
+
+def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    iterator = iter(sources)
+    while batch := list(itertools.islice(iterator, BATCH_FILES)):
+        yield batch
+
+
+class _Worker:
+    """One decoding process at a time, started when needed and replaced when lost."""
+
+    def __init__(self, options: dict[str, bool], limits: Limits) -> None:
+        self._options, self._limits = options, limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._served, self._closed = 0, False
+        self._lock = threading.Lock()
+
+    def run(self, batch: list[Source]) -> list[Outcome]:
+        """Return the outcomes of a batch; requests by path are sent ahead, so that waiting costs nothing."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(batch):
+            rest = batch[len(outcomes) :]
+            ahead = list(itertools.takewhile(lambda source: source.path is not None, rest)) or rest[:1]
+            outcomes += self._exchange(ahead)
+        return outcomes
+
+    def kill(self) -> None:
+        """End the process, if there is one, for good."""
+        with self._lock:
+            self._closed = True
+        self._discard()
+
+    def _exchange(self, sources: list[Source]) -> list[Outcome]:
+        """Return the outcomes of these sources up to and including the first that costs the process."""
+        outcomes: list[Outcome] = []
+        payloads = []
+        for source in sources:
+            try:
+                payloads.append(b"" if source.fetch is None else source.fetch())
+            except Refused as refusal:
+                return [*outcomes, Outcome(source, refusal=refusal.code, detail=refusal.detail)]
+        try:
+            process = self._ready()
+            for source, payload in zip(sources, payloads, strict=True):
+                request = {"path": source.path, "file_s": self._limits.file_s, "options": self._options}
+                _send(_pipe(process.stdin), request | {"file_bytes": self._limits.file_bytes}, payload)
+            for source in sources:
+                outcomes.append(self._receive(process, source))
+                self._served += 1
+        except _TooSlow:
+            self._discard()
+            outcomes.append(Outcome(sources[len(outcomes)], refusal="too_slow", detail=f"{self._limits.file_s} s"))
+        except (OSError, EOFError, ValueError) as error:
+            code = self._discard()
+            late = code == -signal.SIGALRM
+            detail = f"signal {-code}" if code and code < 0 else str(error)
+            outcomes.append(
+                Outcome(sources[len(outcomes)], refusal="too_slow" if late else "decoder_crashed", detail=detail)
+            )
+        return outcomes
+
+    def _ready(self) -> "subprocess.Popen[bytes]":
+        if self._process is not None and self._served >= RECYCLE_FILES:
+            self._discard()
+        if self._process is None:
+            with self._lock:
+                if self._closed:
+                    raise EOFError("the pool is closed")
+                self._process = _start(self._limits)
+            self._served = 0
+            try:
+                _receive_header(_pipe(self._process.stdout), time.monotonic() + START_LIMIT_S)
+            except (_TooSlow, EOFError) as error:
+                self._discard()
+                fix = "run 'python -m medgan_ray.dicom.sandbox 2000000000' to see why; ingest.memory_mb may be too low"
+                raise MedganError("the decoding process does not start", "sandbox", fix) from error
+        return self._process
+
+    def _receive(self, process: "subprocess.Popen[bytes]", source: Source) -> Outcome:
+        pipe, deadline = _pipe(process.stdout), time.monotonic() + self._limits.file_s
+        header, size = _receive_header(pipe, deadline)
+        if header.get("refusal"):
+            return Outcome(source, refusal=str(header["refusal"]), detail=str(header.get("detail", "")))
+        facts = Facts.from_json(header["facts"])
+        if header.get("dtype") is None:
+            return Outcome(source, facts)
+        shape = tuple(int(side) for side in header["shape"])
+        if header["dtype"] not in _DTYPES or size > self._limits.memory_bytes or len(shape) != 3:
+            raise ValueError("a reply that is none")
+        values = np.frombuffer(_read(pipe, size, deadline), header["dtype"]).reshape(shape)
+        return Outcome(source, facts, values)
+
+    def _discard(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        # A process that died by itself has a status that kill must not cover up.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        process.kill()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                _pipe(pipe).close()
+        return code
+
+
+class _TooSlow(Exception):
+    pass
+
+
+def _start(limits: Limits) -> "subprocess.Popen[bytes]":
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "medgan_ray.dicom.sandbox", str(limits.memory_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _pipe(pipe: Any) -> BinaryIO:
+    if pipe is None:
+        raise EOFError("no pipe")
+    return pipe  # type: ignore[no-any-return]
+
+
+def _send(pipe: BinaryIO, header: dict[str, Any], payload: bytes | memoryview) -> None:
+    text = json.dumps(header).encode()
+    for part in (_FRAME.pack(len(text), len(payload)) + text, payload):
+        view = memoryview(part)
+        while view:
+            view = view[pipe.write(view) :]
+
+
+def _receive_header(pipe: BinaryIO, deadline: float) -> tuple[dict[str, Any], int]:
+    length, size = _FRAME.unpack(_read(pipe, _FRAME.size, deadline))
+    if length > HEADER_BYTES:
+        raise ValueError("a reply that is none")
+    header = json.loads(_read(pipe, length, deadline))
+    if not isinstance(header, dict):
+        raise ValueError("a reply that is none")
+    return header, size
+
+
+def _read(pipe: BinaryIO, count: int, deadline: float) -> bytearray:
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise _TooSlow
+        got = os.readv(pipe.fileno(), [view])
+        if not got:
+            raise EOFError("the decoding process ended")
+        view = view[got:]
+    return data
+
+
+def main() -> None:
+    """Answer requests until standard input ends; run by ``python -m medgan_ray.dicom.sandbox LIMIT_BYTES``."""
+    # Libraries print to standard output: keep the real one for replies.
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    from medgan_ray.dicom import read
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+    _send(replies, {"ready": True}, b"")
+    requests = os.fdopen(0, "rb")
+    while frame := requests.read(_FRAME.size):
+        length, size = _FRAME.unpack(frame)
+        request, payload = json.loads(requests.read(length)), requests.read(size)
+        # If the parent is gone, nobody else ends a decoder that hangs.
+        signal.setitimer(signal.ITIMER_REAL, request["file_s"] * 1.25 + 1)
+        header, values = _answer(read.read_scan, request, payload)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(replies, header, b"" if values is None else memoryview(np.ascontiguousarray(values)).cast("B"))
+
+
+def _answer(
+    read_scan: Callable[..., Any], request: dict[str, Any], payload: bytes
+) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    try:
+        data = payload if request["path"] is None else _load(request["path"], request["file_bytes"])
+        scan = read_scan(data, Options(**request["options"]))
+    except Refused as refusal:
+        return {"refusal": refusal.code, "detail": refusal.detail}, None
+    except MemoryError:
+        return {"refusal": "over_memory"}, None
+    except RecursionError:
+        return {"refusal": "broken_header", "detail": "nested too deeply"}, None
+    except Exception as error:  # whatever a library raises on hostile bytes must not end the worker
+        return {"refusal": "broken_header", "detail": f"{type(error).__name__}: {error}"[:200]}, None
+    if scan.values is None or request["options"]["inspect"]:
+        return {"facts": scan.facts.to_json(), "dtype": None}, None
+    shown = {"dtype": scan.values.dtype.name, "shape": scan.values.shape}
+    return {"facts": scan.facts.to_json(), **shown}, scan.values
+
+
+def _load(path: str, limit: int) -> bytes:
+    try:
+        if os.path.getsize(path) > limit:
+            raise Refused("too_large", "more bytes than a file may have")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Refused("unreadable", error.strerror or str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From scans to a dataset: sources, values, geometry, cleaning, splits, de-identification."""
