@@ -63,6 +63,16 @@ class Split:
         gathered = parts[0] if len(parts) == 1 else Samples.concatenate(parts)
         return gathered if len(parts) == 1 else gathered.rows(np.argsort(order))
 
+    def class_counts(self, classes: int) -> tuple[int, ...]:
+        """Return how many samples the classes 0 … ``classes - 1`` of the first label set have."""
+        if not classes:
+            return ()
+        counts = np.zeros(classes, np.int64)
+        for number in range(len(self._entries)):
+            codes = self._shard(number).label[:, 0]
+            counts += np.bincount(codes[codes >= 0], minlength=classes)[:classes]
+        return tuple(counts.tolist())
+
     def _shard(self, number: int) -> Samples:
         if number not in self._open:
             if not self._entries:

@@ -1,13 +1,15 @@
 """The manifest: what a dataset is, in one immutable JSON file named by its SHA-256, and the pointer to the newest.
 
-    DATASET/dataset.json              {"manifest": sha256}: moved last, by compare and swap
-    DATASET/manifests/SHA256.json     everything else
+DATASET/dataset.json              {"manifest": sha256}: moved last, by compare and swap
+DATASET/manifests/SHA256.json     everything else
 """
 
 import hashlib
 import json
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from medgan_ray.config import Section
@@ -35,6 +37,16 @@ class Intensity(Section):
     high: float
     window: tuple[float, float]
     """Lower and upper end of the default display window, in the same unit."""
+
+    def values(self, stored: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return stored 0…65535 as float32 in the unit."""
+        return (self.low + stored * ((self.high - self.low) / 65535)).astype(np.float32)
+
+    def display(self, stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Return stored 0…65535 as 8-bit pixels in the default window."""
+        low, high = self.window
+        shown = (self.values(stored) - low) * np.float32(255 / (high - low))
+        return shown.round().clip(0, 255).astype(np.uint8)
 
 
 class ShardEntry(Section):
@@ -69,9 +81,9 @@ class Manifest(Section):
     subjects: tuple[str, ...] = ()
     """Keyed hashes; a sample's ``subject`` is an index into them."""
     key_fingerprint: str = ""
-    rejected: dict[str, int] = {}
+    rejected: dict[str, int] = Field(default_factory=dict)
     """Files not taken: how many by reason code."""
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
     spacing: tuple[float, ...] | None = None
     """Millimeters between rows and columns where the same everywhere."""
     content_digest: str = Field(pattern="^[0-9a-f]{64}$")

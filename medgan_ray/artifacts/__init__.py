@@ -1,0 +1,1 @@
+"""Artifacts in a store: runs, checkpoints, model versions. URI in, verified content out, and back."""

@@ -1,0 +1,84 @@
+"""Runs: what was asked, written once, and the pointer to the best checkpoint.
+
+RUN/run.json     config, manifest, code version
+RUN/best/        the best checkpoint's model, in the form of a version
+RUN/best.json    {"checkpoint", "score", "images"}
+RUN/result.json  what training gave, once it is complete
+"""
+
+import json
+from typing import Any
+
+from medgan_ray import __version__
+from medgan_ray.dataset.manifest import canonical
+from medgan_ray.errors import InputError, UsageError
+from medgan_ray.store import Store
+
+RUN = "run.json"
+BEST = "best.json"
+RESULT = "result.json"
+
+
+def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str]) -> bool:
+    """Write ``run.json``, or check that the one that is there asks for the same; say whether the run is new.
+
+    Args:
+        run: the run's store.
+        config: the effective configuration.
+        manifest: digest of the dataset's manifest.
+        free: top-level keys that may differ when a run goes on.
+
+    Raises:
+        UsageError: if the run was begun with another configuration or on another dataset.
+    """
+    if run.create(RUN, canonical({"config": config, "manifest": manifest, "code_version": __version__})):
+        return True
+    old = read(run)
+    if old["manifest"] != manifest:
+        raise UsageError("this run was begun on another dataset", run.uri, "give the run another name")
+    different = sorted(_differences(old["config"], config, free))
+    if different:
+        raise UsageError(f"this run was begun with another {different[0]}", run.uri, "give the run another name")
+    return False
+
+
+def read(run: Store) -> dict[str, Any]:
+    """Return what ``run.json`` holds.
+
+    Raises:
+        InputError: if there is no run, or it is corrupt.
+    """
+    found = read_json(run, RUN)
+    if found is None:
+        raise InputError("no run here", run.uri, "make one with 'medgan-ray train DATASET RUN'")
+    return found
+
+
+def read_json(store: Store, key: str) -> dict[str, Any] | None:
+    """Return the JSON object at ``key``, None if there is none; InputError if it is corrupt."""
+    data, _ = store.read_version(key)
+    if data is None:
+        return None
+    try:
+        values = json.loads(data)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise InputError("not a JSON object", f"{store.uri}/{key}", "restore it")
+    return values
+
+
+def write_json(store: Store, key: str, values: dict[str, Any]) -> None:
+    """Write a JSON object at ``key``, whatever was there."""
+    store.replace(key, canonical(values))
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], free: frozenset[str], prefix: str = "") -> set[str]:
+    found = set()
+    for key in (old.keys() | new.keys()) - (free if not prefix else frozenset()):
+        mine, theirs = old.get(key), new.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            found |= _differences(mine, theirs, free, f"{prefix}{key}.")
+        elif mine != theirs:
+            found.add(f"{prefix}{key}")
+    return found

@@ -1,0 +1,69 @@
+"""All that a run is at a moment: networks and optimizers as named tensors, whatever number of ranks wrote it."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from medgan_ray.errors import InputError
+from medgan_ray.tasks.protocol import Task, Values
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class State:
+    """A task's networks with an Adam optimizer a phase."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.optimizers = {
+            phase: torch.optim.Adam(task.trained(phase).parameters(), betas=(0.0, 0.9), eps=1e-8, fused=True)
+            for phase in task.phases
+        }
+
+    def step(self, phase: str, gradients: list[Tensor], values: Values) -> None:
+        """Take one optimizer's step with these gradients, in the order of the network's parameters."""
+        optimizer = self.optimizers[phase]
+        group = optimizer.param_groups[0]
+        group["lr"], group["betas"] = values.lr, (0.0, values.beta2)
+        for parameter, gradient in zip(group["params"], gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything by name: ``networks/NAME/…`` and ``optimizers/PHASE/PARAMETER/…``."""
+        found = {f"networks/{key}": value for key, value in self.weights().items()}
+        for phase, optimizer in self.optimizers.items():
+            for name, parameter in self.task.trained(phase).named_parameters():
+                state = optimizer.state[parameter]
+                for moment in _MOMENTS:
+                    found[f"optimizers/{phase}/{name}/{moment}"] = state.get(moment, torch.zeros_like(parameter))
+                found[f"optimizers/{phase}/{name}/step"] = torch.as_tensor(state.get("step", 0.0)).float()
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the networks' tensors by name, ``NETWORK/…``."""
+        return {
+            f"{network}/{name}": value
+            for network, module in self.task.networks.items()
+            for name, value in module.state_dict().items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Take over what ``tensors`` returned.
+
+        Raises:
+            InputError: if names or shapes are not this state's.
+        """
+        mine = {name: tuple(value.shape) for name, value in self.tensors().items()}
+        if mine != {name: tuple(value.shape) for name, value in tensors.items()}:
+            raise InputError("checkpoint is of other networks", where, "give the run another name")
+        for network, module in self.task.networks.items():
+            module.load_state_dict({name: tensors[f"networks/{network}/{name}"] for name in module.state_dict()})
+        for phase, optimizer in self.optimizers.items():
+            for name, parameter in self.task.trained(phase).named_parameters():
+                prefix = f"optimizers/{phase}/{name}"
+                optimizer.state[parameter] = {
+                    "step": tensors[f"{prefix}/step"].clone(),
+                    **{moment: torch.empty_like(parameter).copy_(tensors[f"{prefix}/{moment}"]) for moment in _MOMENTS},
+                }

@@ -1,0 +1,102 @@
+"""Quality figures while training: averaged generator against held-out scans, each beside its real-to-real floor.
+
+Definitions are in ``metrics/``. ``score`` is the mean of the two sliced Wasserstein ratios, infinite where the power of
+high frequencies or the lattice index leaves its bounds; lower is better. Below ``FEWEST`` scans nothing is claimed.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_ray import seeds
+from medgan_ray.artifacts.runs import read_json, write_json
+from medgan_ray.dataset.batches import Dataset
+from medgan_ray.dataset.manifest import Manifest
+from medgan_ray.engine.ranks import Ranks
+from medgan_ray.metrics.sliced import Metric, floor, patch_sliced_wasserstein, sliced_wasserstein
+from medgan_ray.metrics.spectrum import high_frequency_power, lattice_index
+from medgan_ray.store import Store
+from medgan_ray.tasks.protocol import Task, TrainSettings
+
+FEWEST = 100
+POWER_BOUNDS = (0.75, 1.25)
+LATTICE_BOUNDS = (0.85, 1.2)
+_DISTANCES = {"whole": sliced_wasserstein, "patches": patch_sliced_wasserstein}
+
+Images = NDArray[np.float32]
+
+
+class Watch:
+    """Figures of one run on one split; its floors are computed once and kept in ``RUN/floors.json``."""
+
+    def __init__(self, dataset: Dataset, split: str, train: TrainSettings, run: Store, ranks: Ranks) -> None:
+        self._run, self._ranks, self._split_name = run, ranks, split
+        self._split = dataset.split(split)
+        self.samples = min(train.figure_samples, len(self._split))
+        self.applicable = self.samples >= FEWEST and len(dataset.split("train")) >= FEWEST
+        if self.applicable:
+            chosen = seeds.permutation(len(self._split), dataset.manifest.content_digest, "watch", split)
+            taken = self._split.take(np.sort(chosen[: self.samples]))
+            self._real, self._labels = to_signed(taken.image), taken.label
+            self._floors = self._load_floors(dataset, train.floor_draws)
+            self._reference = (high_frequency_power(self._real), lattice_index(self._real))
+
+    def figures(self, task: Task) -> dict[str, float]:
+        """Return the figures of the task's samples; empty where too few scans make them meaningless. All ranks call."""
+        if not self.applicable:
+            return {}
+        mine = self._ranks.positions(0, self.samples)
+        fake = self._ranks.gather_rows(task.sample(mine, self._labels[mine]), self.samples)
+        distances = self._shared({name: partial(metric, fake, self._real) for name, metric in _DISTANCES.items()})
+        ratios = {f"{name}_ratio": value / self._floors[name] for name, value in distances.items()}
+        power = high_frequency_power(fake) / self._reference[0]
+        lattice = lattice_index(fake) / self._reference[1]
+        return {"score": score(ratios, power, lattice), **ratios, "power": power, "lattice": lattice}
+
+    def _load_floors(self, dataset: Dataset, draws: int) -> dict[str, float]:
+        key = f"{self._split_name}-{self.samples}-{draws}"
+        kept = read_json(self._run, "floors.json") or {}
+        known: dict[str, float] | None = json.loads(self._ranks.share_text(json.dumps(kept.get(key))))
+        if known:
+            return known
+        train = dataset.split("train")
+        extra = seeds.permutation(len(train), dataset.manifest.content_digest, "floor")[: 3 * self.samples]
+        pool = np.concatenate([self._real, to_signed(train.take(np.sort(extra)).image)])
+        count = min(self.samples, len(pool) // 2)
+        floors = self._shared(
+            {name: partial(_floor_mean, metric, pool, count, draws) for name, metric in _DISTANCES.items()}
+        )
+        if self._ranks.rank == 0:
+            write_json(self._run, "floors.json", {**kept, key: floors})
+        return floors
+
+    def _shared(self, work: dict[str, Callable[[], float]]) -> dict[str, float]:
+        """Return each named figure, the names dealt out among the ranks."""
+        names = sorted(work)
+        mine = self._ranks.positions(0, len(names))
+        values = np.array([[work[names[i]]()] for i in mine], np.float32).reshape(len(mine), 1)
+        return dict(zip(names, map(float, self._ranks.gather_rows(values, len(names))[:, 0]), strict=True))
+
+
+def score(ratios: dict[str, float], power: float, lattice: float) -> float:
+    """Return the one figure that decides "best": lower is better, infinite outside the bounds."""
+    inside = POWER_BOUNDS[0] <= power <= POWER_BOUNDS[1] and LATTICE_BOUNDS[0] <= lattice <= LATTICE_BOUNDS[1]
+    return float(np.mean(list(ratios.values()))) if inside else float("inf")
+
+
+def to_signed(stored: NDArray[np.uint16]) -> Images:
+    """Return stored values 0…65535 as float32 in [-1, 1]."""
+    return stored.astype(np.float32) * np.float32(2 / 65535) - 1
+
+
+def preview_labels(manifest: Manifest, count: int) -> NDArray[np.int32]:
+    """Return ``count`` rows of labels for previews, [count, L]: each label set's classes in turn."""
+    columns = [np.arange(count, dtype=np.int32) % len(labels.classes) for labels in manifest.labels]
+    return np.stack(columns, 1) if columns else np.zeros((count, 0), np.int32)
+
+
+def _floor_mean(metric: Metric, pool: Images, count: int, draws: int) -> float:
+    return floor(metric, pool, count, draws).mean

@@ -1,0 +1,1 @@
+"""Inference: open a model, sample from it, encode what it gives."""

@@ -1,0 +1,154 @@
+"""Open a trained generator and sample from it; no Ray needed.
+
+Image i depends on (weights, seed, label, i) alone: samples are drawn in float32 in fixed batches of ``BATCH``, so n = 4
+is a prefix of n = 16, and the bytes are the same on the same kind of device and versions.
+"""
+
+import functools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medgan_ray import seeds
+from medgan_ray.artifacts.runs import BEST, read_json
+from medgan_ray.artifacts.versions import DESCRIPTION, Description, read_model
+from medgan_ray.dataset.manifest import Intensity
+from medgan_ray.errors import InputError, UsageError, nearest
+from medgan_ray.models import catalog, condition
+from medgan_ray.models.catalog import ModelSettings, Shape
+from medgan_ray.store import Store, open_store
+
+BATCH = 16
+
+
+class Model:
+    """A generator with what is known about it.
+
+    Attributes:
+        uri: where it was opened.
+        card: its description.
+    """
+
+    def __init__(self, uri: str, tensors: dict[str, torch.Tensor], card: Description) -> None:
+        self.uri, self.card = uri, card
+        self._widths = [len(labels.classes) for labels in card.labels]
+        self.settings = ModelSettings.parse(card.model)
+        shape = Shape(card.channels, *card.size)
+        self._generator = catalog.build(self.settings, shape, condition.width(self._widths), seed=0).generator
+        try:
+            self._generator.load_state_dict(tensors)
+        except RuntimeError:
+            raise InputError("weights are of another network", uri, "train or publish again") from None
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._generator.to(self._device).requires_grad_(False).eval()
+        self._cached = functools.lru_cache(maxsize=8)(self._block)
+
+    @property
+    def version(self) -> str:
+        """The weights' SHA-256, shortened."""
+        return self.card.weights[:12]
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that can be asked for; empty for an unconditional model."""
+        return self.card.labels[0].classes if self.card.labels else ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.card.size
+
+    @property
+    def intensity(self) -> Intensity:
+        """The map from samples 0…65535 to the unit of the modality."""
+        return self.card.intensity
+
+    def code(self, label: str | None) -> int:
+        """Return a label's code, -1 for None ("as in the training scans").
+
+        Raises:
+            UsageError: for a label that this model does not know.
+        """
+        if label is None:
+            return -1
+        if label not in self.classes:
+            advice = nearest(label, self.classes) if self.classes else "this model knows no labels"
+            raise UsageError(f"unknown label {label!r}", self.uri, advice)
+        return self.classes.index(label)
+
+    def sample(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> NDArray[np.uint16]:
+        """Return images ``start`` … ``start + n - 1``, uint16 [n, C, H, W] over ``intensity``.
+
+        Args:
+            n: how many, at least 1.
+            label: one of ``classes``; None draws labels as often as in the training scans.
+            seed: names the images.
+            start: the first image's number.
+
+        Raises:
+            UsageError: for n < 1, a negative start or seed, or an unknown label.
+        """
+        if n < 1 or start < 0 or seed < 0:
+            raise UsageError(f"n={n}, start={start}, seed={seed}", self.uri, "n starts at 1, the others at 0")
+        code = self.code(label)
+        first, last = start // BATCH, (start + n - 1) // BATCH
+        blocks = [self._cached(block, code, seed) for block in range(first, last + 1)]
+        return np.concatenate(blocks)[start - first * BATCH :][:n]
+
+    def labels_of(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> list[str | None]:
+        """Return the label of each image that ``sample`` gives for the same arguments."""
+        codes = self._codes(np.arange(start, start + n), self.code(label), seed)
+        return [self.classes[code] if code >= 0 else None for code in codes]
+
+    @torch.no_grad()
+    def _block(self, block: int, code: int, seed: int) -> NDArray[np.uint16]:
+        positions = np.arange(block * BATCH, (block + 1) * BATCH)
+        noise = seeds.normal(positions, self.settings.latent, self.card.weights, seed, "sample")
+        labels = np.full((BATCH, len(self._widths)), -1, np.int64)
+        if self._widths:
+            labels[:, 0] = self._codes(positions, code, seed)
+        given = condition.encode(torch.from_numpy(labels), self._widths).to(self._device)
+        images = self._generator(torch.from_numpy(noise).to(self._device), given).clamp(-1, 1)
+        stored: NDArray[np.uint16] = ((images + 1) * 32767.5).round().to(torch.int32).cpu().numpy().astype(np.uint16)
+        return stored
+
+    def _codes(self, positions: NDArray[np.int64], code: int, seed: int) -> NDArray[np.int64]:
+        counts = np.asarray(self.card.class_counts, np.float64)
+        if code >= 0 or not counts.sum():
+            return np.full(len(positions), code)
+        draws = seeds.uniform(positions, 1, self.card.weights, seed, "label")[:, 0]
+        return np.minimum(np.searchsorted(np.cumsum(counts) / counts.sum(), draws, side="right"), len(counts) - 1)
+
+
+def load_model(uri: str) -> Model:
+    """Open the model that a run (its best checkpoint), a search (its winner) or a version holds.
+
+    Raises:
+        InputError: if there is none, or it is corrupt.
+        StoreError: if the store fails.
+    """
+    store = model_store(uri)
+    tensors, card = read_model(store)
+    return Model(uri, tensors, card)
+
+
+def model_store(uri: str) -> Store:
+    """Return the folder that holds ``model.safetensors`` for a run, a search or a version.
+
+    Raises:
+        InputError: if ``uri`` is none of them.
+    """
+    store = open_store(uri)
+    for candidate in (store, store.child("best")):
+        if candidate.exists(DESCRIPTION):
+            return candidate
+    best = read_json(store, BEST)
+    if best and isinstance(best.get("run"), str):
+        return store.child(best["run"], "best")
+    raise InputError("no model here", uri, "give a run, a search or a version")

@@ -1,0 +1,142 @@
+"""The task ``generate``: a generator and a discriminator under the relativistic objective, label-conditional or not.
+
+Noise, augmentation and the reals of a pair depend on (content digest, seed, position) alone, so any number of workers
+draws the same. The discriminator and the generator see different reals in a step, as in R3GAN.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medgan_ray import seeds
+from medgan_ray.dataset.manifest import Manifest
+from medgan_ray.models import catalog, condition, ema
+from medgan_ray.models.augment import Augment, AugmentSettings
+from medgan_ray.models.catalog import ModelSettings, Shape
+from medgan_ray.models.losses import relativistic_discriminator, relativistic_generator
+from medgan_ray.tasks.protocol import Share, TrainSettings, Values
+
+SAMPLE_BATCH = 50
+
+
+class GenerateTask:
+    """Networks, losses and samples of a GAN. See ``protocol.Task``."""
+
+    phases = ("discriminator", "generator")
+
+    def __init__(
+        self, manifest: Manifest, model: ModelSettings, train: TrainSettings, augment: AugmentSettings, seed: int
+    ) -> None:
+        self._classes = [len(labels.classes) for labels in manifest.labels]
+        self._keys = (manifest.content_digest, seed)
+        self._train, self._latent = train, model.latent
+        shape = Shape(manifest.channels, *manifest.size)
+        networks = catalog.build(model, shape, condition.width(self._classes), seed)
+        self.networks: dict[str, nn.Module] = {
+            "generator": networks.generator,
+            "discriminator": networks.discriminator,
+            "average": copy.deepcopy(networks.generator).requires_grad_(False),
+        }
+        self.device, self.dtype, self._autocast = _placement(train.precision)
+        for network in self.networks.values():
+            network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        self._augment = Augment(augment, shape)
+
+    def trained(self, phase: str) -> nn.Module:
+        """Return the network of this phase: the one of the same name."""
+        return self.networks[phase]
+
+    def losses(self, phase: str, share: Share, values: Values) -> Mapping[str, Tensor]:
+        """Return the phase's loss and its parts, summed over the share and divided by the global batch."""
+        real, labels = self._images(share.samples.image), self._condition(share.samples.label)
+        noise = self._tensor(seeds.normal(share.positions, self._latent, *self._keys, "noise", phase))
+        augment = self._augmentation(phase, share, values.augment)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            if phase == "discriminator":
+                return self._discriminator(real, labels, noise, augment, share, values)
+            return self._generator(real, labels, noise, augment, share)
+
+    def after_step(self, values: Values) -> None:
+        """Move the averaged generator."""
+        ema.update(self.networks["average"], self.networks["generator"], values.ema_beta)
+
+    @torch.no_grad()
+    def sample(self, positions: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return images of the averaged generator [n, C, H, W] in [-1, 1], float32, for fixed noise."""
+        parts = []
+        for start in range(0, len(positions), SAMPLE_BATCH):
+            rows = slice(start, start + SAMPLE_BATCH)
+            noise = self._tensor(seeds.normal(positions[rows], self._latent, "preview"))
+            images = self.networks["average"](noise, self._condition(labels[rows]))
+            parts.append(images.float().clamp(-1, 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _discriminator(
+        self, real: Tensor, labels: Tensor, noise: Tensor, augment: "_Alternating", share: Share, values: Values
+    ) -> dict[str, Tensor]:
+        with torch.no_grad():
+            fake = self.networks["generator"](noise, labels).to(self.dtype)
+        every = self._train.penalty_every
+        penalty = share.step % every == 0
+        network = self.networks["discriminator"]
+        terms = relativistic_discriminator(network, real, fake, labels, augment, penalty)
+        adversarial = terms.adversarial.sum() / share.global_batch
+        gradient_penalty = terms.penalty.sum() / share.global_batch
+        return {
+            "loss": adversarial + every * values.gamma / 2 * gradient_penalty,
+            "adversarial": adversarial,
+            "penalty": gradient_penalty,
+            "lead": (terms.real_logits - terms.fake_logits).sum() / share.global_batch,
+        }
+
+    def _generator(
+        self, real: Tensor, labels: Tensor, noise: Tensor, augment: "_Alternating", share: Share
+    ) -> dict[str, Tensor]:
+        fake = self.networks["generator"](noise, labels).to(self.dtype)
+        terms = relativistic_generator(self.networks["discriminator"], real, fake, labels, augment)
+        return {"loss": terms.adversarial.sum() / share.global_batch}
+
+    def _augmentation(self, phase: str, share: Share, probability: float) -> "_Alternating":
+        width = self._augment.draws_width
+        draws = (
+            self._tensor(seeds.uniform(share.positions, width, *self._keys, "augment", phase, kind))
+            for kind in ("real", "fake")
+        )
+        return _Alternating(self._augment, draws, probability)
+
+    def _images(self, stored: NDArray[np.uint16]) -> Tensor:
+        images = self._tensor(stored.astype(np.float32))
+        return images.mul_(2 / 65535).sub_(1).contiguous(memory_format=torch.channels_last)
+
+    def _condition(self, labels: NDArray[np.int32]) -> Tensor:
+        codes = torch.from_numpy(np.ascontiguousarray(labels))
+        return condition.encode(codes, self._classes).to(self.device, self.dtype)
+
+    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
+
+
+class _Alternating:
+    """The augmentation of a phase: the first call takes the draws of the reals, the second those of the fakes."""
+
+    def __init__(self, augment: Augment, draws: Iterator[Tensor], probability: float) -> None:
+        self._augment, self._draws, self._probability = augment, draws, probability
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self._augment.apply(images, next(self._draws), self._probability)
+
+
+def _placement(precision: str) -> tuple[torch.device, torch.dtype, bool]:
+    """Return device, parameters' type and whether to use bfloat16 autocast.
+
+    A CPU without bfloat16 instructions emulates them hundreds of times slower, so ``auto`` looks first.
+    """
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return device, torch.float32, fast
+    return device, torch.float64 if precision == "float64" else torch.float32, precision == "bfloat16"

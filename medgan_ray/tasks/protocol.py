@@ -1,0 +1,92 @@
+"""What the engine asks of a task: networks, phases, losses over a share of the global batch, samples.
+
+A step walks through the task's phases. In each, the engine hands the task its rank's share of the global batch,
+differentiates the loss with respect to one network, sums the gradients over the ranks and takes an optimizer's step.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from medgan_ray.config import Section
+from medgan_ray.dataset.shards import Samples
+
+
+class TrainSettings(Section):
+    """How networks are trained. Schedules are half cosines over images seen, from the first value to the ``_final``."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    """Adam's learning rate of both networks at the start."""
+    lr_final: float = Field(default=2.5e-4, gt=0)
+    """The learning rate when all images are seen."""
+    beta2: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's second decay rate at the start; the first is 0."""
+    beta2_final: float = Field(default=0.99, ge=0, lt=1)
+    """Adam's second decay rate after the burn-in."""
+    gamma: float = Field(default=10.0, ge=0)
+    """Weight of the gradient penalties R1 and R2 at the start."""
+    gamma_final: float = Field(default=2.0, ge=0)
+    """Weight of the gradient penalties after the burn-in."""
+    burn_in: float = Field(default=0.5, gt=0, le=1)
+    """Share of the images over which gamma, beta2 and the augmentation move to their final values."""
+    ema_share: float = Field(default=0.1, ge=0, le=1)
+    """Half-life of the averaged generator, as a share of the images seen so far."""
+    penalty_every: int = Field(default=1, ge=1)
+    """Take the penalties in every n-th step, n times as heavy; 1 is R3GAN's objective."""
+    checkpoint_images: int = Field(default=0, ge=0)
+    """Images between checkpoints; 0: a tenth of all images."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints kept beside the best."""
+    log_images: int = Field(default=0, ge=0)
+    """Images between lines of the log; 0: a hundredth of all images."""
+    figure_samples: int = Field(default=500, ge=2)
+    """Generated and real images compared for the quality figures, at most."""
+    floor_draws: int = Field(default=20, ge=2)
+    """Draws of real images that the real-to-real floors are averaged over."""
+    precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto"
+    """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The scheduled values of one step."""
+
+    lr: float
+    beta2: float
+    gamma: float
+    ema_beta: float
+    augment: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A rank's share of the global batch: positions in the endless order, and the samples that stand there."""
+
+    positions: NDArray[np.int64]
+    samples: Samples
+    global_batch: int
+    step: int
+
+
+class Task(Protocol):
+    """A kind of training. ``networks`` holds everything that is saved, ``trained`` what has an optimizer."""
+
+    phases: tuple[str, ...]
+    networks: dict[str, nn.Module]
+
+    def trained(self, phase: str) -> nn.Module:
+        """Return the network that this phase trains."""
+
+    def losses(self, phase: str, share: Share, values: Values) -> Mapping[str, Tensor]:
+        """Return scalars summed over the share and divided by the global batch; ``loss`` is differentiated."""
+
+    def after_step(self, values: Values) -> None:
+        """Do what follows the optimizers' steps (the moving average)."""
+
+    def sample(self, positions: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return images [n, C, H, W] in [-1, 1] for fixed noise at ``positions`` and labels [n, L]."""

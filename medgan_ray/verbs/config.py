@@ -1,0 +1,58 @@
+"""The whole configuration: top-level keys and the sections of the rooms below."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from medgan_ray.config import Section, expand
+from medgan_ray.dataset.cache import DataSettings
+from medgan_ray.ingest.pipeline import IngestSettings
+from medgan_ray.ingest.split import SplitSettings
+from medgan_ray.models.augment import AugmentSettings
+from medgan_ray.models.catalog import ModelSettings
+from medgan_ray.tasks.protocol import TrainSettings
+
+FREE_WHEN_RESUMED = frozenset({"images", "workers", "time_limit_s", "data", "ingest", "split", "ray", "tune", "serve"})
+"""What may differ when the same run goes on: it places or prolongs the run, and does not change what it computes."""
+
+
+class Config(Section):
+    """Every option of every verb that runs without Ray."""
+
+    size: tuple[int, int] | None = None
+    """Height and width in pixels; one number for square. Ingest's default is 64, training's the dataset's."""
+    images: int = Field(default=75_000, gt=0)
+    """Images to train on, in all."""
+    batch: int = Field(default=32, ge=2)
+    """Pairs of a real and a generated image in a step, over all workers."""
+    seed: int = Field(default=0, ge=0)
+    """Names first weights, order, noise and augmentation."""
+    workers: int = Field(default=1, ge=1)
+    """Training processes; more than one are placed by Ray."""
+    time_limit_s: float = Field(default=0, ge=0)
+    """Stop at a checkpoint after this many seconds; 0: no limit. Schedules never depend on it."""
+    task: Literal["generate"] = "generate"
+    """What is trained."""
+    ingest: IngestSettings = IngestSettings()
+    split: SplitSettings = SplitSettings()
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    augment: AugmentSettings = AugmentSettings()
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int) else value
+
+    @classmethod
+    def of(cls, values: "Mapping[str, Any] | Config | None") -> "Config":
+        """Return the configuration that nested or dotted keys describe.
+
+        Raises:
+            UsageError: for an unknown key or a value out of range.
+        """
+        if isinstance(values, Config):
+            return values
+        return cls.parse(expand(values or {}))

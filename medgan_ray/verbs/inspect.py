@@ -1,0 +1,151 @@
+"""The verb ``inspect``: say what a scan, dataset, run, search or model is; draw it, verify it, sweep its orphans.
+
+    medgan-ray inspect heads --grid heads.png
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from medgan_ray.artifacts import checkpoints, runs
+from medgan_ray.artifacts.versions import DESCRIPTION, read_model
+from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.dataset.cache import cache_folder, fetch_shard
+from medgan_ray.dataset.manifest import POINTER, read_manifest
+from medgan_ray.dataset.shards import shard_key
+from medgan_ray.errors import InputError, UsageError
+from medgan_ray.store import Store, open_store
+
+GRID = 48
+_SHARD = re.compile(r"^shards/([0-9a-f]{64})\.safetensors$")
+
+
+def inspect(uri: str, grid: str | None = None, verify: bool = False, sweep: bool = False) -> dict[str, Any]:
+    """Return the facts about an artifact or a file; ``kind`` says what it is.
+
+    Args:
+        uri: a file, or the address of a dataset, run, search or model.
+        grid: where to write a picture of scans (dataset) or samples (run, search, model).
+        verify: read everything and compare it with its digests; ``verified`` counts the files.
+        sweep: remove what no manifest or commit names; ``swept`` lists it.
+
+    Raises:
+        InputError: if there is nothing known, or it is corrupt.
+    """
+    store = open_store(uri)
+    if store.is_local and store.path().is_file():
+        if grid or verify or sweep:
+            raise UsageError("a file has no grid, digests or orphans", uri, "drop the option")
+        from medgan_ray.dicom.sandbox import inspect_file
+
+        return inspect_file(store.path())
+    for marker, facts in ((POINTER, _dataset), (runs.RUN, _run), ("search.json", _search), (DESCRIPTION, _model)):
+        if store.exists(marker):
+            found = facts(store, verify, sweep)
+            if grid:
+                _draw(found["kind"], uri, grid)
+            return found
+    raise InputError("nothing known here", uri, "give a scan, a dataset, a run, a search or a model")
+
+
+def _dataset(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
+    dataset = open_dataset(store.uri)
+    manifest = dataset.manifest
+    facts: dict[str, Any] = {
+        "kind": "dataset",
+        "manifest": dataset.sha256,
+        "content_digest": manifest.content_digest,
+        "modality": manifest.modality,
+        "size": list(manifest.size),
+        "samples": sum(entry.samples for entry in manifest.shards),
+        "subjects": len(manifest.subjects),
+        "splits": {name: split.model_dump() for name, split in manifest.splits.items()},
+        "classes": {labels.name: list(labels.classes) for labels in manifest.labels},
+        "intensity": manifest.intensity.model_dump(mode="json"),
+        "rejected": manifest.rejected,
+        "shards": len(manifest.shards),
+    }
+    if verify:
+        folder = cache_folder(dataset.settings)
+        facts["verified"] = sum(fetch_shard(store, entry, folder) is not None for entry in manifest.shards)
+    if sweep:
+        facts["swept"] = _sweep_shards(store)
+    return facts
+
+
+def _sweep_shards(store: Store) -> list[str]:
+    """Remove shards that no manifest of this dataset names; every manifest counts, also older ones."""
+    named: set[str] = set()
+    entries = [entry.key for entry in store.list()]
+    for key in entries:
+        if key.startswith("manifests/"):
+            manifest, _ = read_manifest(store, key.removeprefix("manifests/").removesuffix(".json"))
+            named |= {shard_key(entry.sha256) for entry in manifest.shards}
+    orphans = [key for key in entries if _SHARD.match(key) and key not in named]
+    for key in orphans:
+        store.delete(key)
+    return orphans
+
+
+def _run(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
+    asked = runs.read(store)
+    committed = checkpoints.names(store)
+    facts: dict[str, Any] = {
+        "kind": "run",
+        "manifest": asked["manifest"],
+        "code_version": asked["code_version"],
+        "config": asked["config"],
+        "checkpoints": committed,
+        "best": runs.read_json(store, runs.BEST),
+        "result": runs.read_json(store, runs.RESULT),
+    }
+    if verify:
+        for name in committed:
+            checkpoints.load(store, name)
+        facts["verified"] = 2 * len(committed)
+    if sweep:
+        kept = {f"{checkpoints.FOLDER}/{name}" for name in committed}
+        entries = (entry.key for entry in store.list(checkpoints.FOLDER))
+        facts["swept"] = [key for key in entries if key.rpartition("/")[0] not in kept]
+        for key in facts["swept"]:
+            store.delete(key)
+    return facts
+
+
+def _search(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
+    _refuse("search", verify, sweep)
+    board = runs.read_json(store, "leaderboard.json") or {}
+    return {"kind": "search", "best": runs.read_json(store, runs.BEST), **board}
+
+
+def _model(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
+    if sweep:
+        _refuse("model", False, sweep)
+    _, card = read_model(store)
+    return {"kind": "model", **card.model_dump(mode="json")}
+
+
+def _refuse(kind: str, verify: bool, sweep: bool) -> None:
+    if verify or sweep:
+        raise UsageError(f"a {kind} is neither verified nor swept as a whole", "", "inspect its runs")
+
+
+def _draw(kind: str, uri: str, grid: str) -> None:
+    from medgan_ray.report.figures import grid_png
+
+    if kind == "dataset":
+        pixels = _dataset_pixels(open_dataset(uri))
+    else:
+        from medgan_ray.inference.model import load_model
+
+        model = load_model(uri)
+        pixels = model.intensity.display(model.sample(GRID))
+    folder, _, name = grid.rpartition("/")
+    open_store(folder or ".").replace(name, grid_png(pixels))
+
+
+def _dataset_pixels(dataset: Dataset) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    split = dataset.split("train")
+    chosen = split.order(0, "grid").indices(0, min(GRID, len(split)))
+    return dataset.manifest.intensity.display(split.take(chosen).image)

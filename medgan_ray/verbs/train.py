@@ -1,0 +1,176 @@
+"""The verb ``train``: a dataset in, a run out; the same call goes on where it stopped.
+
+    medgan-ray train heads run images=75000
+
+``begin`` checks and records what is asked (cheap: it reads a manifest), ``train_rank`` does the work of one rank and
+``train`` is both in this process. ``on_ray/`` calls ``begin`` once and ``train_rank`` on every worker.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medgan_ray import __version__
+from medgan_ray.artifacts import runs
+from medgan_ray.config import Section
+from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.errors import InputError, Interrupted, UsageError
+from medgan_ray.host import Host, LocalHost
+from medgan_ray.store import open_store
+from medgan_ray.verbs.config import FREE_WHEN_RESUMED, Config
+
+
+class TrainResult(Section):
+    """What training gave; ``figures`` stand on the test split and are empty where there are too few scans."""
+
+    run: str
+    images: int
+    seconds: float
+    weights_sha256: str
+    figures: dict[str, float]
+    complete: bool = True
+
+
+def train(
+    dataset: str, run: str, config: Mapping[str, Any] | Config | None = None, host: Host | None = None
+) -> TrainResult:
+    """Train in this process, without Ray.
+
+    Args:
+        dataset: a dataset's URI.
+        run: where the run is kept.
+        config: options, nested or dotted.
+        host: what is told of progress; asked whether to stop.
+
+    Raises:
+        UsageError: for a bad option, or if the run was begun with others.
+        InputError: if the dataset is missing or corrupt.
+        Interrupted: on SIGINT or SIGTERM, after a checkpoint.
+    """
+    finished = begin(dataset, run, config)
+    if finished:
+        return finished
+    return train_rank(dataset, run, config, host or LocalHost())
+
+
+def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = None) -> TrainResult | None:
+    """Check the request and write ``run.json``; return the result if the run is complete already."""
+    options = Config.of(config)
+    opened = open_dataset(dataset, options.data)
+    _check(opened, options)
+    store = open_store(run)
+    asked = options.model_dump(mode="json")
+    new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, FREE_WHEN_RESUMED | {"dataset"})
+    done = None if new else runs.read_json(store, runs.RESULT)
+    if not done or done["images"] < options.images:
+        return None
+    return TrainResult(run=run, seconds=0.0, **done)
+
+
+def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None, host: Host) -> TrainResult:
+    """Do one rank's share of a run that was begun; ranks find each other through torch.distributed.
+
+    Raises:
+        Interrupted: if the host wanted to stop before all images were seen, after a checkpoint.
+    """
+    import torch
+
+    from medgan_ray.engine import loop
+    from medgan_ray.tasks.generate import GenerateTask
+
+    torch.set_flush_denormal(True)
+    options, store = Config.of(config), open_store(run)
+    opened = open_dataset(dataset, options.data, runs.read(store)["manifest"])
+    task = GenerateTask(opened.manifest, options.model, options.train, options.augment, options.seed)
+    plan = loop.Plan(
+        images=options.images,
+        batch=options.batch,
+        seed=options.seed,
+        train=options.train,
+        augment=options.augment.probability,
+        time_limit_s=options.time_limit_s,
+        facts=_facts(opened, options),
+    )
+    started = time.monotonic()
+    with _interruptible(host) as stoppable:
+        outcome = loop.run(task, opened, plan, store, stoppable)
+    if stoppable.interrupted and not outcome.complete:
+        raise Interrupted(f"stopped at {outcome.images} images", run, "the same command goes on from here")
+    return TrainResult(
+        run=run,
+        images=outcome.images,
+        seconds=round(time.monotonic() - started, 3),
+        weights_sha256=outcome.weights_sha256,
+        figures=outcome.figures,
+        complete=outcome.complete,
+    )
+
+
+def _check(dataset: Dataset, options: Config) -> None:
+    from medgan_ray.models import catalog
+
+    catalog.check(options.model)
+    if options.size and tuple(options.size) != tuple(dataset.manifest.size):
+        height, width = dataset.manifest.size
+        raise UsageError(f"size={list(options.size)}", dataset.store.uri, f"the dataset's is [{height},{width}]")
+    if not len(dataset.split("train")):
+        raise InputError("no training scans", dataset.store.uri, "ingest more scans")
+
+
+def _facts(dataset: Dataset, options: Config) -> dict[str, Any]:
+    manifest = dataset.manifest
+    return {
+        "task": options.task,
+        "model": options.model.model_dump(mode="json"),
+        "channels": manifest.channels,
+        "size": manifest.size,
+        "modality": manifest.modality,
+        "intensity": manifest.intensity,
+        "labels": manifest.labels,
+        "class_counts": dataset.split("train").class_counts(len(manifest.classes)),
+        "spacing": manifest.spacing,
+        "content_digest": manifest.content_digest,
+        "manifest": dataset.sha256,
+        "code_version": __version__,
+    }
+
+
+class _Interruptible:
+    """A host that also stops when a signal has come."""
+
+    def __init__(self, host: Host) -> None:
+        self._host, self.interrupted = host, False
+        self.rank, self.world = host.rank, host.world
+        self.report, self.progress, self.log = host.report, host.progress, host.log
+
+    def should_stop(self) -> bool:
+        return self.interrupted or self._host.should_stop()
+
+    def interrupt(self, *_: object) -> None:
+        self.interrupted = True
+
+
+@contextlib.contextmanager
+def _interruptible(host: Host) -> Iterator[_Interruptible]:
+    """Turn SIGINT and SIGTERM into a stop at the next checkpoint; a second one has its usual effect."""
+    stoppable = _Interruptible(host)
+    if threading.current_thread() is not threading.main_thread():
+        yield stoppable
+        return
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: object) -> None:
+        stoppable.interrupt()
+        signal.signal(number, old[number])
+
+    for number in old:
+        signal.signal(number, handle)
+    try:
+        yield stoppable
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
