@@ -153,21 +153,25 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def sheet(panel: _Panel) -> Sheet:
-    """Return a panel's images as one PNG, in reading order.
+def sheet(panel: _Panel, panels: int = 1) -> Sheet:
+    """Return a panel's images as one PNG, shown so that ``panels`` of them stand side by side.
 
     Raises:
-        ValueError: if the images are not uint8 [n, H, W] or [n, H, W, 3].
+        ValueError: if the images are not uint8 of a shape that ``grid_png`` takes.
     """
-    images = np.asarray(panel.images)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
-        raise ValueError(f"a panel takes uint8 [n, H, W] or [n, H, W, 3], not {images.dtype} {images.shape}")
-    picture = tile(images, panel.columns)
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    zoom = max(1, min(3, SHEET_WIDTH // max(picture.shape[1], 1)))
-    return Sheet(uri, picture.shape[1] * zoom, len(images))
+    picture = tile(_channels_last(panel.images), panel.columns)
+    uri = "data:image/png;base64," + base64.b64encode(_png(picture)).decode("ascii")
+    zoom = max(1, min(3, SHEET_WIDTH // max(panels, 1) // max(picture.shape[1], 1)))
+    return Sheet(uri, picture.shape[1] * zoom, len(panel.images))
+
+
+def grid_png(images: NDArray[np.uint8], columns: int = 8) -> bytes:
+    """Return uint8 images [n, H, W], [n, 1, H, W], [n, 3, H, W] or [n, H, W, 3] as one PNG, in reading order.
+
+    Raises:
+        ValueError: for another type or shape.
+    """
+    return _png(tile(_channels_last(images), columns))
 
 
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
@@ -180,6 +184,21 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
         row, column = divmod(index, columns)
         picture[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
     return picture
+
+
+def _channels_last(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    images = np.asarray(images)
+    if images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] != 3:
+        images = images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        raise ValueError(f"pictures are uint8 [n, H, W] or [n, H, W, 3], not {images.dtype} {images.shape}")
+    return images
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _finite(series: _Series) -> list[tuple[float, float]]:
