@@ -1,0 +1,55 @@
+"""Small datasets written straight to a store, for tests of what comes after ingest."""
+
+import hashlib
+
+import numpy as np
+
+from medgan_ray.dataset.manifest import Intensity, LabelSet, Manifest, SplitEntry, write_manifest
+from medgan_ray.dataset.shards import Samples, ShardWriter
+from medgan_ray.store import open_store
+
+COUNTS = {"train": 120, "val": 24, "test": 24}
+
+
+def write_dataset(
+    uri: str, size: int = 32, counts: dict[str, int] | None = None, classes: tuple[str, ...] = (), shard_bytes: int = 0
+) -> Manifest:
+    """Write bright disks of random place and radius on a dark ground; return the manifest."""
+    counts = counts or COUNTS
+    store, draw = open_store(uri), np.random.default_rng(7)
+    shards, splits = [], {}
+    for split, count in counts.items():
+        center, radius = draw.uniform(0.35, 0.65, (2, count, 1, 1)), draw.uniform(0.1, 0.3, (count, 1, 1))
+        rows, columns = np.mgrid[0:size, 0:size] / size
+        disks = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 < radius**2
+        values = 0.1 + 0.7 * disks + draw.normal(0, 0.02, disks.shape)
+        samples = Samples(
+            image=(values.clip(0, 1) * 65535).astype(np.uint16)[:, None],
+            label=(np.arange(count) % max(1, len(classes))).astype(np.int32)[:, None][:, : len(classes[:1])],
+            subject=np.arange(count, dtype=np.int32),
+            attribute=np.zeros((count, 0), np.int16),
+            spacing=np.full((count, 2), np.nan, np.float32),
+        )
+        writer = ShardWriter(store, split, "recipe", shard_bytes or 64 * 2**20)
+        writer.add(samples)
+        shards += writer.close()
+        splits[split] = SplitEntry(samples=count, subjects=count)
+    manifest = Manifest(
+        modality="CT",
+        size=(size, size),
+        intensity=Intensity(unit="HU", low=-1024, high=3071, window=(-1024, 3071)),
+        labels=(LabelSet(name="label", classes=classes),) if classes else (),
+        splits=splits,
+        shards=tuple(shards),
+        content_digest=hashlib.sha256("".join(entry.sha256 for entry in shards).encode()).hexdigest(),
+    )
+    write_manifest(store, manifest)
+    return manifest
+
+
+SMALL = {
+    "batch": 8,
+    "images": 96,
+    "model": {"generator_width": 4, "discriminator_width": 4, "latent": 8},
+    "train": {"checkpoint_images": 32, "log_images": 8, "figure_samples": 24},
+}

@@ -1,0 +1,91 @@
+"""Stores on a folder and on a real S3 server keep the same promises."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from medgan_ray.errors import InputError, StoreError, UsageError
+from medgan_ray.store import open_store
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path):
+    return open_store(str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3"))
+
+
+def test_bytes_come_back_and_keys_are_listed(store, tmp_path_factory):
+    store.replace("b/two", b"22")
+    store.child("a").replace("one", b"1")
+    assert [tuple(entry) for entry in store.list()] == [("a/one", 1), ("b/two", 2)]
+    assert [entry.key for entry in store.list("b")] == ["b/two"]
+    assert store.read("a/one") == b"1" and store.exists("b/two") and not store.exists("b")
+    path = tmp_path_factory.mktemp("down") / "copy"
+    store.download("b/two", path)
+    store.upload("c", path)
+    assert store.read("c") == b"22"
+    store.delete("c")
+    store.delete("c")
+    assert not store.exists("c")
+
+
+def test_what_is_created_is_never_overwritten(store):
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: store.create("key", b"%d" % i), range(8)))
+    assert sum(won) == 1
+    assert store.read("key") == b"%d" % won.index(True)
+
+
+def test_no_update_of_a_pointer_is_lost(store):
+    assert store.read_version("n") == (None, None)
+    assert store.swap("n", b"0", None)
+    assert not store.swap("n", b"9", None)
+    barrier = threading.Barrier(3)
+
+    def add_five():
+        barrier.wait()
+        for _ in range(5):
+            while True:
+                data, version = store.read_version("n")
+                if store.swap("n", b"%d" % (int(data) + 1), version):
+                    break
+
+    threads = [threading.Thread(target=add_five) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read("n") == b"15"
+
+
+def test_a_missing_key_is_unusable_input(store):
+    with pytest.raises(InputError, match="not there"):
+        store.read("none")
+
+
+def test_keys_stay_below_the_root(store):
+    for key in ("../up", "/etc/passwd", "a/../../b"):
+        with pytest.raises(UsageError):
+            store.read(key)
+
+
+def test_a_missing_bucket_and_a_wrong_key_are_named(s3, monkeypatch):
+    with pytest.raises(StoreError, match=r"no such bucket \(s3://nowhere/x/a\)"):
+        open_store("s3://nowhere/x").read("a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(StoreError, match="check key, secret and policy"):
+        open_store(s3).list()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_an_unknown_scheme_is_refused():
+    with pytest.raises(UsageError, match="unknown kind of store 'gs'"):
+        open_store("gs://bucket")
+
+
+def test_a_local_file_being_written_is_never_listed(tmp_path):
+    (tmp_path / ".writing-x").write_bytes(b"half")
+    assert open_store(str(tmp_path)).list() == []
