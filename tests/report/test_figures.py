@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from medgan_ray.report import Curve, Level, Panel, Series
-from medgan_ray.report.figures import HEIGHT, WIDTH, draw, sheet, short, ticks, tile
+from medgan_ray.report.figures import HEIGHT, WIDTH, draw, grid_png, sheet, short, ticks, tile
 
 
 def _pixels(uri: str) -> np.ndarray:
@@ -31,6 +31,21 @@ def test_sheet_is_lossless(shape: tuple[int, ...]):
     result = sheet(Panel(caption="p", images=images, columns=2))
     assert (_pixels(result.uri) == tile(images, 2)).all()
     assert result.count == 3 and result.width % 10 == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6), (5, 1, 4, 6), (5, 3, 4, 6), (5, 4, 6, 3)])
+def test_grid_png_takes_channels_first_and_last(shape: tuple[int, ...]):
+    images = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+    pixels = np.asarray(Image.open(io.BytesIO(grid_png(images, columns=5))))
+    first = {(5, 1, 4, 6): images[0].reshape(4, 6), (5, 3, 4, 6): np.moveaxis(images[0], 0, -1)}.get(shape, images[0])
+    assert pixels.shape[:2] == (4, 30)
+    assert (pixels[:4, :6] == first).all()
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 4, 4)), np.zeros((2, 2, 4, 4), np.uint8), np.zeros(4, np.uint8)])
+def test_grid_png_refuses_what_is_no_picture(images: np.ndarray):
+    with pytest.raises(ValueError, match="uint8"):
+        grid_png(images)
 
 
 @pytest.mark.parametrize(
