@@ -179,8 +179,8 @@ def _read_picture(data: bytes, options: Options) -> Scan:
     except Exception as error:  # Pillow raises whatever its parsing trips over
         raise Refused("undecodable", str(error)) from None
     facts = Facts(
-        kind="image", modality="OT", rows=values.shape[1], columns=values.shape[2], frames=frames, samples=1, unit="grey",
-        bits=8 * values.dtype.itemsize, stored_sha256=_digest(values),
+        kind="image", modality="OT", unit="grey", rows=values.shape[1], columns=values.shape[2], frames=frames,
+        samples=1, bits=8 * values.dtype.itemsize, stored_sha256=_digest(values),
     )  # fmt: skip
     return Scan(facts, values)
 

@@ -296,7 +296,7 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_REAL, request["file_s"] * 1.25 + 1)
         header, values = _answer(read.read_scan, request, payload)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(replies, header, b"" if values is None else memoryview(np.ascontiguousarray(values)).cast("B"))
+        _send(replies, header, b"" if values is None else np.ascontiguousarray(values).data.cast("B"))
 
 
 def _answer(
@@ -321,7 +321,7 @@ def _answer(
 
 def _load(path: str, limit: int) -> bytes:
     try:
-        if os.path.getsize(path) > limit:
+        if Path(path).stat().st_size > limit:
             raise Refused("too_large", "more bytes than a file may have")
         return Path(path).read_bytes()
     except OSError as error:
