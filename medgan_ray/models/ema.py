@@ -1,7 +1,7 @@
 """The running average of a generator, which is what samples are taken from."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -13,7 +13,7 @@ def update(average: nn.Module, module: nn.Module, beta: float) -> None:
         module: what is averaged.
         beta: share of the old average that stays, 0 (a copy) to 1.
     """
-    old = list(average.parameters())
+    old: list[Tensor] = list(average.parameters())
     new = [theirs.to(mine.dtype) for mine, theirs in zip(old, module.parameters(), strict=True)]
     torch._foreach_lerp_(old, new, 1 - beta)
     for mine, theirs in zip(average.buffers(), module.buffers(), strict=True):

@@ -1,0 +1,1 @@
+"""Figures of image sets: pure functions from arrays to numbers."""

@@ -1,0 +1,1 @@
+"""Networks, objectives, augmentation and averages, in plain torch."""
