@@ -1,0 +1,107 @@
+"""What may be known of a patient: a keyed hash, and a few coded attributes; free text is never carried.
+
+The key comes from MEDGAN_SUBJECT_KEY, else from a file that is made once for this user and is never part of a dataset.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgan_ray.dicom.facts import Facts
+from medgan_ray.errors import UsageError
+
+KEY_VARIABLE = "MEDGAN_SUBJECT_KEY"
+KEY_LENGTH = 16
+
+ATTRIBUTES = ("sex", "age_decade", "maker", "view")
+SEXES = ("F", "M", "O")
+MAKERS = (
+    "ge", "siemens", "philips", "canon", "toshiba", "hitachi", "fuji", "agfa", "carestream", "kodak", "hologic",
+    "samsung", "shimadzu", "united imaging", "neusoft", "mindray", "bruker",
+)  # fmt: skip
+VIEWS = ("AP", "PA", "LL", "RL", "LAO", "RAO", "CC", "MLO", "ML", "LM")
+
+
+@dataclass(frozen=True)
+class SubjectKey:
+    """The secret that turns identifiers into hashes; ``warning`` says what its loss means if it is fresh."""
+
+    secret: bytes
+    warning: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the key that gives nothing of it away."""
+        return hashlib.sha256(b"medgan-ray subject key\0" + self.secret).hexdigest()[:16]
+
+    def hash(self, identity: str) -> str:
+        """Return the HMAC-SHA256 of an identifier as 64 hexadecimal digits."""
+        return hmac.new(self.secret, identity.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def subject_key() -> SubjectKey:
+    """Return the key from the environment, or this user's own, made when there is none.
+
+    Raises:
+        UsageError: if the key given is too short, or the file cannot be read or written.
+    """
+    given = os.environ.get(KEY_VARIABLE, "")
+    if given:
+        if len(given) < KEY_LENGTH:
+            raise UsageError("the subject key is too short", KEY_VARIABLE, f"give at least {KEY_LENGTH} characters")
+        return SubjectKey(given.encode())
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    path = base / "medgan-ray" / "subject.key"
+    try:
+        return _kept_key(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError("cannot keep a subject key", str(path), f"{reason}; set {KEY_VARIABLE}") from None
+
+
+def _kept_key(path: Path) -> SubjectKey:
+    warning = ""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        temporary.touch(mode=0o600)
+        temporary.write_text(secrets.token_hex(32))
+        # Two that start at once must end with one key: the first link wins.
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+        temporary.unlink()
+        warning = (
+            f"made a subject key ({path}): keep it safe and apart from datasets; without it patients can't be matched "
+            f"with later scans or withdrawn, and whoever has it can test whether a known patient is in a dataset"
+        )
+    return SubjectKey(path.read_bytes().strip(), warning)
+
+
+def identity(facts: Facts, group: str) -> str:
+    """Return what tells one patient from another: the labels file's word first, then the header's; empty if neither."""
+    if group:
+        return f"group:{group}"
+    for kind, value in (("patient", facts.patient), ("study", facts.study), ("series", facts.series)):
+        if value.strip():
+            return f"{kind}:{value.strip()}"
+    return ""
+
+
+def attributes(facts: Facts) -> tuple[int, ...]:
+    """Return the codes of ``ATTRIBUTES``; -1 where unknown."""
+    maker = facts.maker.lower()
+    decade = facts.age_years // 10 if 0 <= facts.age_years < 130 else -1
+    return _code(facts.sex.upper(), SEXES), decade, _maker(maker), _code(facts.view.upper(), VIEWS)
+
+
+def _code(value: str, known: tuple[str, ...]) -> int:
+    return known.index(value) if value in known else -1
+
+
+def _maker(maker: str) -> int:
+    words = maker.replace("-", " ").replace("_", " ").split()
+    return next((code for code, name in enumerate(MAKERS) if maker.startswith(name) or name in words), -1)

@@ -1,0 +1,142 @@
+"""Finds the files of a source (folder, single file, s3:// prefix) and what stands beside them: labels, patients.
+
+Labels come from a CSV with the columns file, label and, if known, patient (or subject); else from class subfolders.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from medgan_ray.dicom.sandbox import Source
+from medgan_ray.errors import InputError
+from medgan_ray.store import Store, is_remote, open_store
+
+TABLE = "labels.csv"
+TABLE_BYTES = 256 << 20
+_GROUP_COLUMNS = ("patient", "subject", "group")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to decode; the label and patient that a table gives it, and its first subfolder, each empty if unknown."""
+
+    source: Source
+    label: str = ""
+    group: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    group: str
+
+
+def find(sources: list[str], labels: str | None = None, skip: str = "") -> list[Found]:
+    """Return the files below all sources, sorted by name.
+
+    Args:
+        sources: folders, files or s3:// prefixes.
+        labels: a CSV that names files relative to their source; without it, a source's own ``labels.csv``.
+        skip: a local folder to leave out (the dataset that is being made).
+
+    Raises:
+        InputError: if a source is missing or empty, or a labels file can't be used (it is named).
+    """
+    found: list[Found] = []
+    for uri in sources:
+        store, keys = _files(uri, skip)
+        if not keys:
+            raise InputError("no files here", uri, "give a folder or prefix that holds scans")
+        table = _table(store, keys, labels)
+        keys = [key for key in keys if key != TABLE or labels]
+        found += [_found(store, key, table) for key in keys]
+        if table and not any(key in table for key in keys):
+            raise InputError(
+                "no row names a file of the source", labels or f"{uri}/{TABLE}", "name files relative to it"
+            )
+    return found
+
+
+def _found(store: Store, key: str, table: dict[str, _Row] | None) -> Found:
+    row = (table or {}).get(key, _Row("", ""))
+    parts = PurePosixPath(key).parts
+    folder = parts[0] if len(parts) > 1 and table is None else ""
+    name = f"{store.uri}/{key}"
+    if store.is_local:
+        return Found(Source(name, path=str(store.path(key))), row.label, row.group, folder)
+    return Found(Source(name, fetch=lambda: store.read(key)), row.label, row.group, folder)
+
+
+def _files(uri: str, skip: str) -> tuple[Store, list[str]]:
+    """Return the store and keys of a source, hidden files and ``skip`` left out."""
+    if not is_remote(uri):
+        path = Path(uri.removeprefix("file://")).expanduser()
+        if path.is_file():
+            return open_store(str(path.parent)), [path.name]
+        if not path.is_dir():
+            raise InputError("no such source", uri, "check the path")
+    store = open_store(uri)
+    keys = [entry.key for entry in store.list()]
+    if not keys and is_remote(uri):
+        parent, _, name = store.uri.rpartition("/")
+        if parent.count("/") > 2 and open_store(parent).exists(name):
+            return open_store(parent), [name]
+    inside = _below(store, skip)
+    return store, [key for key in keys if not _hidden(key) and not (inside and key.startswith(inside))]
+
+
+def _below(store: Store, skip: str) -> str:
+    if not skip or not store.is_local or is_remote(skip):
+        return ""
+    root, other = Path(store.uri).resolve(), Path(skip).expanduser().resolve()
+    return f"{other.relative_to(root)}/" if other != root and other.is_relative_to(root) else ""
+
+
+def _hidden(key: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(key).parts)
+
+
+def _table(store: Store, keys: list[str], labels: str | None) -> dict[str, _Row] | None:
+    if labels is not None:
+        if is_remote(labels):
+            parent, _, name = labels.rpartition("/")
+            return _parse(open_store(parent).read(name), labels)
+        try:
+            return _parse(Path(labels).expanduser().read_bytes(), labels)
+        except OSError as error:
+            raise InputError("cannot read the labels", labels, error.strerror or str(error)) from None
+    return _parse(store.read(TABLE), f"{store.uri}/{TABLE}") if TABLE in keys else None
+
+
+def _parse(data: bytes, where: str) -> dict[str, _Row]:
+    if len(data) > TABLE_BYTES:
+        raise InputError("the labels file is too large", where, "give a CSV with the columns file, label, patient")
+    try:
+        text = data.decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        columns = [name.strip().lower() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        rows = dict(_rows(reader, columns, where))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError("the labels file is not a CSV", where, str(error)) from None
+    if not rows:
+        raise InputError("the labels file has no rows", where, "write one line a file: file,label,patient")
+    return rows
+
+
+def _rows(reader: "csv.DictReader[str]", columns: list[str], where: str) -> Iterator[tuple[str, _Row]]:
+    if "file" not in columns:
+        raise InputError("the labels file has no column 'file'", where, "its columns are file, label and patient")
+    group = next((name for name in _GROUP_COLUMNS if name in columns), "")
+    if "label" not in columns and not group:
+        raise InputError("the labels file has no column 'label'", where, "its columns are file, label and patient")
+    seen: dict[str, _Row] = {}
+    for line, cells in enumerate(reader, start=2):
+        name = str(PurePosixPath((cells["file"] or "").strip()))
+        row = _Row((cells.get("label") or "").strip(), (cells.get(group) or "").strip() if group else "")
+        if seen.setdefault(name, row) != row:
+            raise InputError(f"line {line} names a file again, otherwise", where, "one line a file")
+        yield name, row

@@ -1,0 +1,40 @@
+"""The verb ``ingest``: scans to a dataset.
+
+medgan-ray ingest SOURCE DATASET size=64 ingest.window=brain
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from medgan_ray.ingest.pipeline import IngestResult, Progress, ingest
+from medgan_ray.verbs.config import Config
+
+DEFAULT_SIZE = (64, 64)
+
+
+def ingest_scans(
+    source: str | list[str],
+    dataset: str,
+    config: Mapping[str, Any] | Config | None = None,
+    progress: Progress | None = None,
+    dry_run: bool = False,
+) -> IngestResult:
+    """Turn scans (DICOM, PNG, JPEG, TIFF) into a dataset of 16-bit images, split by patient.
+
+    Args:
+        source: a folder, file or s3:// prefix, or several.
+        dataset: where the dataset stands: a path or s3:// prefix.
+        config: options (``size``, ``ingest``, ``split``), nested or with dotted keys.
+        progress: called with the number of files done and of all.
+        dry_run: only count; nothing is written.
+
+    Raises:
+        UsageError: for an unknown key or a value out of range.
+        InputError: if a source is missing or empty, a labels file is unusable, or nothing could be taken.
+        StoreError: if a store fails.
+    """
+    settings = Config.of(config)
+    names = [source] if isinstance(source, str) else list(source)
+    return ingest(
+        names, dataset, settings.size or DEFAULT_SIZE, settings.ingest, settings.split, progress, dry_run=dry_run
+    )
