@@ -27,7 +27,7 @@ class State:
         group = optimizer.param_groups[0]
         group["lr"], group["betas"] = values.lr, (0.0, values.beta2)
         for parameter, gradient in zip(group["params"], gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = _laid_out_like(parameter, gradient)
         optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -67,3 +67,10 @@ class State:
                     "step": tensors[f"{prefix}/step"].clone(),
                     **{moment: torch.empty_like(parameter).copy_(tensors[f"{prefix}/{moment}"]) for moment in _MOMENTS},
                 }
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient in the parameter's memory layout: fused Adam walks both as raw memory."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

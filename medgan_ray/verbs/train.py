@@ -76,12 +76,10 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     Raises:
         Interrupted: if the host wanted to stop before all images were seen, after a checkpoint.
     """
-    import torch
-
-    from medgan_ray.engine import loop
+    from medgan_ray.engine import loop, processor
     from medgan_ray.tasks.generate import GenerateTask
 
-    torch.set_flush_denormal(True)
+    processor.prepare()
     options, store = Config.of(config), open_store(run)
     opened = open_dataset(dataset, options.data, runs.read(store)["manifest"])
     task = GenerateTask(opened.manifest, options.model, options.train, options.augment, options.seed)
@@ -110,9 +108,6 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
 
 
 def _check(dataset: Dataset, options: Config) -> None:
-    from medgan_ray.models import catalog
-
-    catalog.check(options.model)
     if options.size and tuple(options.size) != tuple(dataset.manifest.size):
         height, width = dataset.manifest.size
         raise UsageError(f"size={list(options.size)}", dataset.store.uri, f"the dataset's is [{height},{width}]")
@@ -161,7 +156,7 @@ def _interruptible(host: Host) -> Iterator[_Interruptible]:
         yield stoppable
         return
 
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: object) -> None:
         stoppable.interrupt()

@@ -1,0 +1,165 @@
+"""Runs are exact: the same weights however often they stop, however many ranks share the batch, whatever is damaged."""
+
+import json
+import multiprocessing
+import os
+import tempfile
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as distributed
+
+from medgan_ray.artifacts import checkpoints
+from medgan_ray.errors import Interrupted, TrainingStopped, UsageError
+from medgan_ray.host import LocalHost
+from medgan_ray.store import open_store
+from medgan_ray.verbs.train import begin, train, train_rank
+from tests.builders import SMALL, write_dataset
+
+
+class Stopping(LocalHost):
+    """Ask to stop after some reports of progress; remember what was said."""
+
+    def __init__(self, after: int = 10**9, rank: int = 0, world: int = 1) -> None:
+        super().__init__(rank, world)
+        self.left, self.said = after, []
+
+    def progress(self, images, total, rate):
+        self.left -= 1
+
+    def should_stop(self):
+        return self.left <= 0
+
+    def log(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    write_dataset(str(tmp_path / "data"), classes=("normal", "lesion"))
+    return str(tmp_path / "data")
+
+
+def lines(run, kind):
+    found = sorted((open_store(run).path("log")).glob("*/metrics.jsonl"))
+    return [line for path in found for line in map(json.loads, path.read_text().splitlines()) if kind in line]
+
+
+def test_a_run_leaves_what_it_promises(dataset, tmp_path):
+    run = str(tmp_path / "run")
+    result = train(dataset, run, SMALL)
+    assert result.complete and result.images == 96 and len(result.weights_sha256) == 64
+    keys = [entry.key for entry in open_store(run).list()]
+    for expected in ("run.json", "result.json", "best.json", "best/model.safetensors", "best/model.json"):
+        assert expected in keys
+    assert any(key.startswith("log/000000000000/tensorboard/events") for key in keys)
+    assert {key for key in keys if key.startswith("previews/")} == {
+        f"previews/{images:012d}.png" for images in (32, 64, 96)
+    }
+    assert len(checkpoints.names(open_store(run))) == 2
+    assert [line["images"] for line in lines(run, "generator_loss")] == list(range(8, 97, 8))
+
+
+def test_a_complete_run_is_returned_at_once(dataset, tmp_path):
+    first = train(dataset, str(tmp_path / "run"), SMALL)
+    again = train(dataset, str(tmp_path / "run"), SMALL)
+    assert again == first.model_copy(update={"seconds": 0.0})
+
+
+def test_a_run_that_stops_anywhere_ends_with_the_same_weights(dataset, tmp_path):
+    whole = train(dataset, str(tmp_path / "whole"), {**SMALL, "images": 320})
+    host = Stopping(after=3)
+    part = train(dataset, str(tmp_path / "parts"), {**SMALL, "images": 320}, host)
+    assert not part.complete and part.images == 128
+    host = Stopping()
+    rest = train(dataset, str(tmp_path / "parts"), {**SMALL, "images": 320}, host)
+    assert rest.weights_sha256 == whole.weights_sha256
+    assert any(said.startswith("resumed from checkpoint 000000000128-") for said in host.said)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(dataset, tmp_path):
+    whole = train(dataset, str(tmp_path / "whole"), {**SMALL, "images": 160})
+    run = str(tmp_path / "run")
+    train(dataset, run, {**SMALL, "images": 96})
+    newest = checkpoints.names(open_store(run))[-1]
+    path = open_store(run).path(f"checkpoints/{newest}/state.safetensors")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+    host = Stopping()
+    result = train(dataset, run, {**SMALL, "images": 160}, host)
+    assert any(f"checkpoint {newest} is corrupt" in said for said in host.said)
+    assert any("at 64 images" in said for said in host.said)
+    assert result.images == whole.images == 160
+
+
+def test_another_configuration_for_the_same_run_is_refused(dataset, tmp_path):
+    run = str(tmp_path / "run")
+    train(dataset, run, SMALL)
+    with pytest.raises(UsageError, match=r"begun with another train\.gamma"):
+        begin(dataset, run, {**SMALL, "train": {**SMALL["train"], "gamma": 5.0}})
+    with pytest.raises(UsageError, match="begun on another dataset"):
+        write_dataset(str(tmp_path / "other"), size=32, counts={"train": 50})
+        begin(str(tmp_path / "other"), run, SMALL)
+
+
+def test_a_signal_makes_a_checkpoint_and_says_so(dataset, tmp_path):
+    class Signalled(Stopping):
+        def progress(self, images, total, rate):
+            if images == 24:
+                os.kill(os.getpid(), 15)
+
+    with pytest.raises(Interrupted, match="stopped at 128 images"):
+        train(dataset, str(tmp_path / "run"), {**SMALL, "images": 960}, Signalled())
+    assert checkpoints.names(open_store(str(tmp_path / "run")))[-1].startswith("000000000128-")
+
+
+def test_losses_that_are_no_numbers_end_the_run(dataset, tmp_path):
+    wild = {**SMALL, "train": {**SMALL["train"], "lr": 1e30, "lr_final": 1e30}}
+    with pytest.raises(TrainingStopped, match=r"is (nan|inf) at \d+ images") as stopped:
+        train(dataset, str(tmp_path / "run"), wild)
+    assert stopped.value.exit_code == 6
+
+
+def _rank(rank, world, folder, dataset, config):
+    torch.set_num_threads(1)
+    store = distributed.FileStore(f"{folder}/rendezvous", world)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    train_rank(dataset, f"{folder}/run", config, Stopping(rank=rank, world=world))
+    distributed.destroy_process_group()
+
+
+def train_on(world, dataset, config):
+    folder = tempfile.mkdtemp()
+    begin(dataset, f"{folder}/run", config)
+    spawn = multiprocessing.get_context("spawn")
+    ranks = [spawn.Process(target=_rank, args=(rank, world, folder, dataset, config)) for rank in range(world)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(120)
+        assert rank.exitcode == 0
+    return f"{folder}/run"
+
+
+@pytest.mark.slow
+def test_losses_do_not_depend_on_the_number_of_ranks(dataset):
+    config = {**SMALL, "images": 160, "train": {**SMALL["train"], "precision": "float64"}}
+    names = ("discriminator_adversarial", "discriminator_penalty", "generator_loss")
+    runs = [lines(train_on(world, dataset, config), "generator_loss") for world in (1, 2, 3)]
+    assert [len(run) for run in runs] == [20, 20, 20]
+    values = np.array([[[line[name] for name in names] for line in run] for run in runs])
+    assert np.abs(values[1:] - values[0]).max() < 1e-10
+
+
+@pytest.mark.slow
+def test_first_losses_agree_in_float32_and_a_world_repeats_itself_bit_for_bit(dataset):
+    first = [lines(train_on(world, dataset, SMALL), "generator_loss")[0] for world in (1, 2)]
+    for name in ("discriminator_loss", "discriminator_penalty", "generator_loss"):
+        assert abs(first[0][name] - first[1][name]) < 1e-6 * max(1, abs(first[0][name]))
+    digests = {
+        json.loads(open_store(train_on(2, dataset, SMALL)).read("result.json"))["weights_sha256"] for _ in range(2)
+    }
+    assert len(digests) == 1
