@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from medgan_ray.config import Section
-from medgan_ray.errors import UsageError, nearest
+from medgan_ray.errors import nearest
 from medgan_ray.models import dcgan, r3gan
 
 ENTRY_POINTS = "medgan_ray.models"
@@ -61,7 +61,7 @@ def build(settings: ModelSettings, shape: Shape, condition_width: int, seed: int
     """Return the networks that ``settings`` name, on the CPU, weights a pure function of the arguments.
 
     Raises:
-        UsageError: for an unknown name, or a size or width that the network can't take.
+        UsageError: for a size or width that the network can't take.
     """
     builder = _BUILT_IN.get(settings.name)
     if builder is None:
@@ -75,10 +75,7 @@ def names() -> tuple[str, ...]:
 
 
 def _from_entry_point(name: str) -> Builder:
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)
-    if not found:
-        raise UsageError(f"unknown model {name!r}", "model.name", nearest(name, names()))
-    builder: Builder = next(iter(found)).load()
+    builder: Builder = next(iter(importlib.metadata.entry_points(group=ENTRY_POINTS, name=name))).load()
     return builder
 
 
