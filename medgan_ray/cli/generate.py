@@ -1,0 +1,29 @@
+"""``medgan-ray generate``: a model in, scans out."""
+
+from typing import Annotated
+
+import typer
+
+from medgan_ray.cli.call import Call, verb
+
+
+@verb("MODEL OUT", "medgan-ray generate runs/1 scans -n 16 --seed 1 --format dicom")
+def generate(
+    call: Call,
+    *,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
+    label: Annotated[str | None, typer.Option(help="One of the model's classes; by default as in training.")] = None,
+    seed: Annotated[int, typer.Option(help="Names the scans: n = 4 is a prefix of n = 16.")] = 0,
+    form: Annotated[str, typer.Option("--format", help="png, npz or dicom.")] = "png",
+) -> None:
+    """Write generated scans.
+
+    MODEL is a run, a search (its winner) or a published version; OUT a folder or s3:// prefix.
+    """
+    model, out = call.paths()
+    _ = call.settings
+    from medgan_ray.verbs.generate import generate_scans
+
+    with call.show.progress("generate", "scans") as bar:
+        result = generate_scans(model, out, n, label, seed, form, bar.update)
+    call.show.result(result, "Generated.")

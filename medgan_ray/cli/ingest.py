@@ -1,0 +1,26 @@
+"""``medgan-ray ingest``: scans to a dataset."""
+
+from typing import Annotated
+
+import typer
+
+from medgan_ray.cli.call import Call, verb
+
+
+@verb("SOURCE… DATASET", "medgan-ray ingest scans heads size=64 split.val=.2")
+def ingest(
+    call: Call,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count only; write nothing.")] = False,
+) -> None:
+    """Turn scans into a dataset.
+
+    SOURCE is a folder or s3:// prefix of DICOM files or images. Splits go by patient; a file that is not taken
+    has a reason.
+    """
+    sources, dataset = call.paths()
+    from medgan_ray.verbs.ingest import ingest_scans
+
+    with call.show.progress("ingest", "files") as bar:
+        result = ingest_scans(sources, dataset, call.local_config, progress=bar.update, dry_run=dry_run)
+    call.show.result(result, "Counted; nothing was written." if dry_run else "Ingested.")
