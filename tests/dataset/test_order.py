@@ -17,7 +17,9 @@ def test_each_epoch_sees_each_sample_once():
 def test_any_cut_of_the_order_gives_the_same_positions():
     whole = order().indices(0, 200)
     cuts = [0, 1, 27, 28, 29, 90, 91, 200]
-    assert np.array_equal(np.concatenate([order().indices(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]), whole)
+    assert np.array_equal(
+        np.concatenate([order().indices(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]), whole
+    )
 
 
 def test_seeds_and_epochs_differ():
