@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medgan_ray.models import head
+from medgan_ray.models import parts
 
 SLOPE = 0.2
 GREATEST_MULTIPLE = 8
@@ -24,7 +24,7 @@ class Generator(nn.Module):
 
     def __init__(self, latent: int, condition: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        stages = head.halvings(shape)
+        stages = parts.halvings(shape)
         widths = [width * _multiple(stage) for stage in reversed(range(stages))]
         self.base = (widths[0], shape[1] >> stages, shape[2] >> stages)
         self.embed = nn.Linear(condition, latent, bias=False) if condition else None
@@ -37,14 +37,14 @@ class Generator(nn.Module):
 
     def initialize(self, seed: int) -> None:
         """Draw every weight as a function of the seed and its name (He, with the gain of the leaky ReLU)."""
-        gain = head.gain(SLOPE)
+        gain = parts.gain(SLOPE)
         for index, stage in enumerate(self.stages):
             fan_in = cast(nn.ConvTranspose2d, stage).in_channels * 4  # of its 16 weights, 4 reach a pixel
-            head.draw_(stage, gain / math.sqrt(fan_in), seed, f"generator.stages.{index}")
-        head.draw_(self.start, gain / math.sqrt(self.start.in_features), seed, "generator.start")
-        head.draw_(self.image, 1 / math.sqrt(self.image.in_channels * 9), seed, "generator.image")
+            parts.draw_(stage, gain / math.sqrt(fan_in), seed, f"generator.stages.{index}")
+        parts.draw_(self.start, gain / math.sqrt(self.start.in_features), seed, "generator.start")
+        parts.draw_(self.image, 1 / math.sqrt(self.image.in_channels * 9), seed, "generator.image")
         if self.embed is not None:
-            head.draw_(self.embed, 1.0, seed, "generator.embed")
+            parts.draw_(self.embed, 1.0, seed, "generator.embed")
 
     def forward(self, noise: Tensor, condition: Tensor) -> Tensor:
         if self.embed is not None:
@@ -61,20 +61,20 @@ class Discriminator(nn.Module):
 
     def __init__(self, condition: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        stages = head.halvings(shape)
+        stages = parts.halvings(shape)
         widths = [width * _multiple(stage) for stage in range(stages)]
         self.stages = nn.ModuleList(
             nn.Conv2d(before, after, 4, stride=2, padding=1)
             for before, after in zip([shape[0], *widths[:-1]], widths, strict=True)
         )
-        self.head = head.Head(widths[-1] * (shape[1] >> stages) * (shape[2] >> stages), condition)
+        self.head = parts.Head(widths[-1] * (shape[1] >> stages) * (shape[2] >> stages), condition)
 
     def initialize(self, seed: int) -> None:
         """Draw every weight as a function of the seed and its name (He, with the gain of the leaky ReLU)."""
-        gain = head.gain(SLOPE)
+        gain = parts.gain(SLOPE)
         for index, stage in enumerate(self.stages):
             fan_in = cast(nn.Conv2d, stage).in_channels * 16
-            head.draw_(stage, gain / math.sqrt(fan_in), seed, f"discriminator.stages.{index}")
+            parts.draw_(stage, gain / math.sqrt(fan_in), seed, f"discriminator.stages.{index}")
         self.head.initialize(seed)
 
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:

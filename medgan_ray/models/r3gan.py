@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from medgan_ray import seeds
 from medgan_ray.errors import UsageError
-from medgan_ray.models import head
+from medgan_ray.models import parts
 
 SLOPE = 0.2
 BLOCKS = 2
@@ -39,9 +39,9 @@ class Block(nn.Module):
 
     def initialize(self, gain: float, seed: int, name: str) -> None:
         """Draw the weights; the last convolution starts at zero, so that a block starts as the identity."""
-        head.draw_(self.widen, gain / math.sqrt(self.widen.in_channels), seed, f"{name}.widen")
-        head.draw_(self.mix, gain / math.sqrt(9 * EXPANSION * GROUP), seed, f"{name}.mix")
-        head.draw_(self.narrow, 0.0, seed, f"{name}.narrow")
+        parts.draw_(self.widen, gain / math.sqrt(self.widen.in_channels), seed, f"{name}.widen")
+        parts.draw_(self.mix, gain / math.sqrt(9 * EXPANSION * GROUP), seed, f"{name}.mix")
+        parts.draw_(self.narrow, 0.0, seed, f"{name}.narrow")
 
     def forward(self, images: Tensor) -> Tensor:
         inner = functional.leaky_relu(self.widen(images), SLOPE)
@@ -60,7 +60,7 @@ class Resample(nn.Module):
     def initialize(self, seed: int, name: str) -> None:
         """Draw the 1x1 convolution, where there is one, with gain 1."""
         if self.width is not None:
-            head.draw_(self.width, 1 / math.sqrt(self.width.in_channels), seed, f"{name}.width")
+            parts.draw_(self.width, 1 / math.sqrt(self.width.in_channels), seed, f"{name}.width")
 
     def forward(self, images: Tensor) -> Tensor:
         if self.up:
@@ -75,7 +75,7 @@ class Generator(nn.Module):
 
     def __init__(self, latent: int, condition: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        stages = head.halvings(shape)
+        stages = parts.halvings(shape)
         widths = _widths(width, stages + 1)
         self.embed = nn.Linear(condition, CONDITION_EMBEDDING, bias=False) if condition else None
         self.start = nn.Linear(latent + (CONDITION_EMBEDDING if condition else 0), widths[0], bias=False)
@@ -88,14 +88,14 @@ class Generator(nn.Module):
 
     def initialize(self, seed: int) -> None:
         """Draw every weight as a function of the seed and its name."""
-        head.draw_(self.start, 1 / math.sqrt(self.start.in_features), seed, "generator.start")
+        parts.draw_(self.start, 1 / math.sqrt(self.start.in_features), seed, "generator.start")
         if self.embed is not None:
-            head.draw_(self.embed, 1 / math.sqrt(self.embed.in_features), seed, "generator.embed")
+            parts.draw_(self.embed, 1 / math.sqrt(self.embed.in_features), seed, "generator.embed")
         basis = seeds.generator("weights", seed, "generator.basis").standard_normal(tuple(self.basis.shape), "float32")
         with torch.no_grad():
             self.basis.copy_(torch.from_numpy(basis))
         _initialize(self.blocks, self.transitions, seed, "generator")
-        head.draw_(self.image, 1 / math.sqrt(self.image.in_channels), seed, "generator.image")
+        parts.draw_(self.image, 1 / math.sqrt(self.image.in_channels), seed, "generator.image")
 
     def forward(self, noise: Tensor, condition: Tensor) -> Tensor:
         with torch.autocast(noise.device.type, enabled=False):  # the smallest stage stays in float32
@@ -113,7 +113,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, condition: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        stages = head.halvings(shape)
+        stages = parts.halvings(shape)
         widths = _widths(width, stages + 1)[::-1]
         self.image = nn.Conv2d(shape[0], widths[0], 1)
         self.blocks = nn.ModuleList(nn.ModuleList(Block(each) for _ in range(BLOCKS)) for each in widths)
@@ -122,13 +122,13 @@ class Discriminator(nn.Module):
         )
         base = (shape[1] >> stages, shape[2] >> stages)
         self.basis = nn.Conv2d(widths[-1], widths[-1], base, groups=widths[-1], bias=False)
-        self.head = head.Head(widths[-1], condition)
+        self.head = parts.Head(widths[-1], condition)
 
     def initialize(self, seed: int) -> None:
         """Draw every weight as a function of the seed and its name."""
-        head.draw_(self.image, 1 / math.sqrt(self.image.in_channels), seed, "discriminator.image")
+        parts.draw_(self.image, 1 / math.sqrt(self.image.in_channels), seed, "discriminator.image")
         _initialize(self.blocks, self.transitions, seed, "discriminator")
-        head.draw_(self.basis, 1 / math.sqrt(math.prod(self.basis.kernel_size)), seed, "discriminator.basis")
+        parts.draw_(self.basis, 1 / math.sqrt(math.prod(self.basis.kernel_size)), seed, "discriminator.basis")
         self.head.initialize(seed)
 
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def _widths(width: int, stages: int) -> list[int]:
 
 def _initialize(blocks: nn.ModuleList, transitions: nn.ModuleList, seed: int, name: str) -> None:
     """Draw blocks with the gain of the leaky ReLU, lessened for their number (fix-up with three layers a block)."""
-    gain = head.gain(SLOPE) * (len(blocks) * BLOCKS) ** -0.25
+    gain = parts.gain(SLOPE) * (len(blocks) * BLOCKS) ** -0.25
     for stage, of_stage in enumerate(blocks):
         for index, block in enumerate(cast(nn.ModuleList, of_stage)):
             cast(Block, block).initialize(gain, seed, f"{name}.blocks.{stage}.{index}")
