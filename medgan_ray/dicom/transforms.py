@@ -16,6 +16,8 @@ from medgan_ray.dicom.refusals import Refused
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "XA", "RF", "PX", "IO", "RG")
 AIR_HU = -1000.0
+LARGEST = 1e12
+"""Rescaled values beyond this are nobody's measurement."""
 
 
 def to_values(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> tuple[NDArray[Any], str]:
@@ -67,8 +69,10 @@ def _modality(frame: NDArray[Any], dataset: Dataset, index: int, facts: Facts) -
         if facts.modality == "CT":
             raise Refused("no_rescale")
         return frame.astype(np.float32)
-    result: NDArray[np.float32] = (frame.astype(np.float64) * slope[0] + intercept[0]).astype(np.float32)
-    return result
+    values = frame.astype(np.float64) * slope[0] + intercept[0]
+    if np.abs(values).max() > LARGEST:
+        raise Refused("broken_header", "the rescale slope or intercept is absurd")
+    return np.asarray(values, np.float32)
 
 
 def _look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[np.float32], float]:

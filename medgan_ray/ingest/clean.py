@@ -1,6 +1,7 @@
 """Which images are worth having: contrast, size, exact duplicates, contradicting labels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,10 @@ def contrast(images: NDArray[np.uint16]) -> NDArray[np.float64]:
     return np.asarray(images.reshape(len(images), -1).std(axis=1, dtype=np.float64) / 65535)
 
 
-def duplicates(digests: Sequence[bytes], labels: Sequence[str], subjects: Sequence[str]) -> dict[int, Reason]:
+def duplicates(digests: Sequence[bytes], labels: Sequence[str], ranks: Sequence[tuple[Any, ...]]) -> dict[int, Reason]:
     """Return the positions of images that go because others have the same pixels.
 
-    One of a set of equal images stays: which one depends on label and subject, not on the order of files. If they stand
+    One of a set of equal images stays: which one depends on label and rank, not on the order of files. If they stand
     under different labels, none does.
     """
     same: dict[bytes, list[int]] = {}
@@ -38,6 +39,6 @@ def duplicates(digests: Sequence[bytes], labels: Sequence[str], subjects: Sequen
         if len(named) > 1:
             gone |= dict.fromkeys(positions, Reason("label_conflict"))
             continue
-        kept = min(positions, key=lambda position: (not labels[position], not subjects[position], subjects[position]))
+        kept = min(positions, key=lambda position: (not labels[position], ranks[position]))
         gone |= {position: Reason("duplicate") for position in positions if position != kept}
     return gone

@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_ray.dataset.manifest import (
-    Intensity,
-)
+from medgan_ray.dataset.manifest import POINTER, Intensity
 from medgan_ray.dicom import sandbox
 from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
@@ -23,10 +21,9 @@ from medgan_ray.ingest import clean, deidentify, geometry, sources, values
 from medgan_ray.ingest.plan import IngestResult, IngestSettings, Plan, Record, Rejections
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.ingest.spool import Spool
+from medgan_ray.store import open_store
 
-RECIPE_VERSION = 1
 CHUNK = 256
-EXAMPLES = 5
 
 __all__ = ["IngestResult", "IngestSettings", "Progress", "ingest"]
 
@@ -57,15 +54,16 @@ def ingest(
         InputError: if a source is missing or empty, a labels file is unusable, or nothing could be taken.
         StoreError: if a store fails.
     """
-    table = settings.labels if settings.labels not in ("auto", "folders", "none") else None
-    found = sources.find(source, table, skip=dataset)
+    found = sources.find(source, settings.labels, skip=dataset)
+    # A bucket that is missing or closed should not show after hours of decoding.
+    open_store(dataset).exists(POINTER)
     rejections, spool = Rejections(), Spool(size, np.float32)
     stored = Spool(size, np.uint16)
     try:
         records = _decode(found, size, settings, rejections, spool, progress)
         kept = _majority(records, rejections)
         if kept:
-            intensity = values.intensity_map(records[kept[0]].unit, settings.window)
+            intensity = values.intensity_map(_scale_of(records[kept[0]])[1], settings.window)
             kept = _map(records, kept, spool, stored, intensity, settings, rejections)
         if not kept:
             raise InputError("nothing could be taken", ", ".join(source), rejections.summary())

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -118,13 +118,13 @@ class Plan:
     ) -> None:
         self._stored, self._intensity, self._rejections = stored, intensity, rejections
         self._size = stored.size
-        names = [_label(record, settings.labels) for record in chosen]
+        names = [_label(record) for record in chosen]
         digests = [
             hashlib.sha256(image.data).digest()
             for start in range(0, len(stored), CHUNK)
             for image in stored.read(range(start, min(start + CHUNK, len(stored))))
         ]
-        gone = clean.duplicates(digests, names, [record.subject for record in chosen])
+        gone = clean.duplicates(digests, names, [_rank(record) for record in chosen])
         for position, reason in sorted(gone.items()):
             rejections.add(reason, chosen[position].name)
         # The canonical order: by content, so that neither names nor the order of files leave a trace.
@@ -241,7 +241,11 @@ class Plan:
         return total.hexdigest()
 
 
-def _label(record: Record, labels: str) -> str:
-    """Return a record's label: the table's, else its class folder where folders are classes."""
-    folders = labels == "folders" or (labels == "auto" and record.kind == "image")
-    return record.label or (record.folder if folders else "")
+def _label(record: Record) -> str:
+    """Return a record's label: the table's, else the class folder of a picture (DICOM's folders are patients)."""
+    return record.label or (record.folder if record.kind == "image" else "")
+
+
+def _rank(record: Record) -> tuple[Any, ...]:
+    """Return what decides between records of the same image, so that the order of files does not."""
+    return not record.subject, record.subject, record.attributes, str(record.spacing)

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from medgan_ray.dicom.sandbox import Source
 from medgan_ray.errors import InputError
@@ -28,46 +29,56 @@ class Found:
     folder: str = ""
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     label: str
     group: str
 
 
-def find(sources: list[str], labels: str | None = None, skip: str = "") -> list[Found]:
+@dataclass(frozen=True)
+class _Table:
+    rows: dict[str, _Row]
+    has_labels: bool
+
+
+def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found]:
     """Return the files below all sources, sorted by name.
 
     Args:
         sources: folders, files or s3:// prefixes.
-        labels: a CSV that names files relative to their source; without it, a source's own ``labels.csv``.
+        labels: a CSV that names files relative to their source; ``auto``: a source's own ``labels.csv``, else class
+            subfolders; ``folders``: class subfolders; ``none``. Patients are read from ``labels.csv`` in any case.
         skip: a local folder to leave out (the dataset that is being made).
 
     Raises:
         InputError: if a source is missing or empty, or a labels file can't be used (it is named).
     """
+    given = "" if labels in ("auto", "folders", "none") else labels
     found: list[Found] = []
     for uri in sources:
         store, keys = _files(uri, skip)
+        table = _table(store, keys, given)
+        keys = [key for key in keys if key != TABLE]
         if not keys:
             raise InputError("no files here", uri, "give a folder or prefix that holds scans")
-        table = _table(store, keys, labels)
-        keys = [key for key in keys if key != TABLE or labels]
-        found += [_found(store, key, table) for key in keys]
-        if table and not any(key in table for key in keys):
-            raise InputError(
-                "no row names a file of the source", labels or f"{uri}/{TABLE}", "name files relative to it"
-            )
+        if table and not any(key in table.rows for key in keys):
+            where = given or f"{uri}/{TABLE}"
+            raise InputError("no row names a file of the source", where, "name files relative to the source")
+        found += [_found(store, key, table, labels) for key in keys]
     return found
 
 
-def _found(store: Store, key: str, table: dict[str, _Row] | None) -> Found:
-    row = (table or {}).get(key, _Row("", ""))
+def _found(store: Store, key: str, table: _Table | None, labels: str) -> Found:
+    label, group = table.rows.get(key, _Row("", "")) if table else _Row("", "")
     parts = PurePosixPath(key).parts
-    folder = parts[0] if len(parts) > 1 and table is None else ""
+    folder = parts[0] if len(parts) > 1 else ""
+    if labels in ("folders", "none"):
+        label, folder = folder if labels == "folders" else "", ""
+    elif table and table.has_labels:
+        folder = ""
     name = f"{store.uri}/{key}"
     if store.is_local:
-        return Found(Source(name, path=str(store.path(key))), row.label, row.group, folder)
-    return Found(Source(name, fetch=lambda: store.read(key)), row.label, row.group, folder)
+        return Found(Source(name, path=str(store.path(key))), label, group, folder)
+    return Found(Source(name, fetch=lambda: store.read(key)), label, group, folder)
 
 
 def _files(uri: str, skip: str) -> tuple[Store, list[str]]:
@@ -99,8 +110,8 @@ def _hidden(key: str) -> bool:
     return any(part.startswith(".") for part in PurePosixPath(key).parts)
 
 
-def _table(store: Store, keys: list[str], labels: str | None) -> dict[str, _Row] | None:
-    if labels is not None:
+def _table(store: Store, keys: list[str], labels: str) -> _Table | None:
+    if labels:
         if is_remote(labels):
             parent, _, name = labels.rpartition("/")
             return _parse(open_store(parent).read(name), labels)
@@ -111,7 +122,7 @@ def _table(store: Store, keys: list[str], labels: str | None) -> dict[str, _Row]
     return _parse(store.read(TABLE), f"{store.uri}/{TABLE}") if TABLE in keys else None
 
 
-def _parse(data: bytes, where: str) -> dict[str, _Row]:
+def _parse(data: bytes, where: str) -> _Table:
     if len(data) > TABLE_BYTES:
         raise InputError("the labels file is too large", where, "give a CSV with the columns file, label, patient")
     try:
@@ -124,7 +135,7 @@ def _parse(data: bytes, where: str) -> dict[str, _Row]:
         raise InputError("the labels file is not a CSV", where, str(error)) from None
     if not rows:
         raise InputError("the labels file has no rows", where, "write one line a file: file,label,patient")
-    return rows
+    return _Table(rows, "label" in columns)
 
 
 def _rows(reader: "csv.DictReader[str]", columns: list[str], where: str) -> Iterator[tuple[str, _Row]]:

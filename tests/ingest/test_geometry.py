@@ -1,0 +1,46 @@
+"""Geometry: nothing stretched, nothing padded, area means."""
+
+import math
+
+import numpy as np
+import pytest
+
+from medgan_ray.ingest.geometry import crop, resize, spacing_after
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "spacing", "expected"),
+    [
+        ((512, 512), (64, 64), None, (512, 512)),
+        ((300, 200), (64, 64), None, (200, 200)),
+        ((300, 200), (96, 64), (1.0, 1.0), (300, 200)),
+        ((100, 200), (64, 64), (2.0, 1.0), (100, 200)),
+        ((200, 200), (64, 64), (2.0, 1.0), (100, 200)),
+    ],
+)
+def test_crop_keeps_the_shape_in_millimeters(
+    shape: tuple[int, int], size: tuple[int, int], spacing: tuple[float, float] | None, expected: tuple[int, int]
+) -> None:
+    rows, columns = crop(*shape, size, spacing)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == expected
+    assert abs(rows.start - (shape[0] - rows.stop)) <= 1
+    assert abs(columns.start - (shape[1] - columns.stop)) <= 1
+
+
+def test_reduction_is_the_mean_over_the_area() -> None:
+    image = np.arange(64.0).reshape(8, 8)
+    np.testing.assert_allclose(resize(image, (4, 2)), image.reshape(4, 2, 2, 4).mean((1, 3)))
+    assert resize(image, (3, 5)).mean() == pytest.approx(image.mean())
+
+
+def test_enlarging_a_ramp_stays_a_ramp() -> None:
+    ramp = np.repeat(np.arange(8.0)[None], 4, 0)
+    wide = resize(ramp, (4, 16))
+    np.testing.assert_allclose(np.diff(wide[0, 1:-1]), 0.5)
+    assert (wide.min(), wide.max()) == (0, 7)
+
+
+def test_spacing_follows_the_pixels() -> None:
+    part = crop(200, 400, (50, 50), (1.0, 1.0))
+    assert spacing_after((1.0, 1.0), part, (50, 50)) == (4.0, 4.0)
+    assert all(map(math.isnan, spacing_after(None, part, (50, 50))))

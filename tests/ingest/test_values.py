@@ -1,0 +1,41 @@
+"""Intensity maps: exact in HU, robust where there is no unit."""
+
+import numpy as np
+import pytest
+
+from medgan_ray.ingest.values import WINDOWS, body_range, image_range, intensity_map, quantize, to_share
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_hounsfield_units_survive_within_a_step(window: str) -> None:
+    intensity = intensity_map("HU", window)
+    values = np.linspace(intensity.low, intensity.high, 1001).astype(np.float32)
+    stored = quantize(values, intensity)
+    back = intensity.low + stored / 65535 * (intensity.high - intensity.low)
+    assert np.abs(back - values).max() < (intensity.high - intensity.low) / 65535
+    assert (stored[0], stored[-1]) == (0, 65535)
+
+
+def test_values_outside_are_clipped() -> None:
+    stored = quantize(np.array([-2000, 5000], np.float32), intensity_map("HU", "soft"))
+    assert stored.tolist() == [0, 65535]
+
+
+def test_full_range_is_shown_through_the_soft_tissue_window() -> None:
+    assert intensity_map("HU", "full").window == WINDOWS["soft"]
+
+
+def test_body_range_ignores_a_few_hot_pixels_and_keeps_air_black() -> None:
+    draw = np.random.default_rng(0)
+    images = draw.normal(20, 5, (4, 32, 32)).astype(np.float32)
+    images[:, 8:24, 8:24] = draw.normal(600, 50, (4, 16, 16))
+    images[0, 12, 12] = 30000
+    low, high = body_range(images)
+    assert low < 20 and 650 < high < 800
+    assert to_share(images, low, high)[:, :4].max() < 0.06
+
+
+def test_ranges_of_constant_images_are_finite() -> None:
+    flat = np.full((2, 8, 8), 7, np.float32)
+    assert body_range(flat) == image_range(flat) == (7, 7)
+    assert np.isfinite(to_share(flat, 7, 7)).all()
