@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from medgan_ray.cli.call import Call, verb
+from medgan_ray.cli.show import TerminalHost
 
 
 @verb("DATASET RUNS", "medgan-ray tune heads search --space search_spaces/quick.yaml", placed=True)
@@ -20,5 +21,11 @@ def tune(
     dataset, runs = call.paths()
     from medgan_ray.on_ray import tune as on_ray
 
-    found = on_ray.tune(dataset, runs, space, call.config, call.address)
-    call.show.result(found, "Searched.")
+    with call.show.progress("tune", "images") as bar:
+        found = on_ray.tune(dataset, runs, space, call.config, call.address, TerminalHost(bar))
+    if call.show.as_json:
+        call.show.result(found)
+        return
+    columns = list(found.trials[0])
+    call.show.table(columns, [[trial.get(column, "") for column in columns] for trial in found.trials])
+    call.show.line(f"Best: {found.best}")

@@ -10,7 +10,7 @@ from medgan_ray.on_ray.settings import PlacedConfig
 
 
 def test_show_reads_back(capfd: pytest.CaptureFixture[str]):
-    assert main(["config", "show", "images=123", "model.name=r3gan", "data.cache=a: b"]) == 0
+    assert main(["config", "show", "images=123", "model.name=r3gan", "data.cache='a: b'"]) == 0
     text = capfd.readouterr().out
     shown = PlacedConfig.parse(yaml.safe_load(text))
     assert shown == PlacedConfig.parse({"images": 123, "model": {"name": "r3gan"}, "data": {"cache": "a: b"}})

@@ -1,0 +1,186 @@
+"""The verb ``demo``: the whole chain, small, on phantoms or on real scans; ends with a summary and a report.
+
+    medgan-ray demo out --scans my/scans
+
+Without Ray it goes from scans to generated scans; ``on_ray/demo.py`` brings the steps that need Ray: training on
+workers, a small search, the service. The same call goes on where it stopped.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medgan_ray.config import merge
+from medgan_ray.errors import UsageError
+from medgan_ray.host import Host, LocalHost
+from medgan_ray.ingest.pipeline import IngestResult
+from medgan_ray.store import is_remote
+from medgan_ray.verbs.config import Config
+from medgan_ray.verbs.demo_page import Answer, Chapter, Search, Story, summary, write
+from medgan_ray.verbs.generate import generate_scans
+from medgan_ray.verbs.ingest import ingest_scans
+from medgan_ray.verbs.phantom import make_phantoms
+from medgan_ray.verbs.train import TrainResult, train
+
+PHANTOM_PATIENTS, PHANTOM_SLICES, PHANTOM_SIDE = 80, 8, 96
+DEFAULTS: dict[str, Any] = {"images": 12_000}
+FOR_PHANTOMS: dict[str, Any] = {"split": {"val": 0.2, "test": 0.2}}
+"""So that 640 phantoms leave more than 100 for each of the figures' splits."""
+GENERATED, GENERATED_DICOM = 16, 4
+
+Value = TypeVar("Value")
+Train = Callable[[str, str, Mapping[str, Any], Host], TrainResult]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How the steps that Ray can place are done; without Ray there is neither search nor service."""
+
+    train: Train = train
+    search: Callable[[str, str, Mapping[str, Any]], Search] | None = None
+    serve: Callable[[str], Answer] | None = None
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made; ``summary`` says it in lines for a person."""
+
+    out: str
+    report: str
+    dataset: str
+    run: str
+    images: int
+    figures: dict[str, float]
+    seconds: float
+    summary: list[str]
+
+
+class _Told(LocalHost):
+    """A host that passes progress to a function."""
+
+    def __init__(self, progress: Callable[[int, int, float], None] | None) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def progress(self, images: int, total: int, rate: float) -> None:
+        """Pass it on."""
+        if self._progress:
+            self._progress(images, total, rate)
+
+
+def demo(
+    out: str,
+    scans: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int, float], None] | None = None,
+    steps: Steps | None = None,
+) -> DemoResult:
+    """Walk from scans to generated scans, and tell what happened.
+
+    Args:
+        out: a local folder for everything that is made.
+        scans: a folder or s3:// prefix of real scans; None draws phantoms.
+        config: options, laid over the demo's own (``images=12000``).
+        say: told in a line what begins.
+        progress: told images seen, images to see, images a second while training.
+        steps: how training, search and service are done; by default in this process, without the last two.
+
+    Raises:
+        MedganError: what a step refuses.
+    """
+    if is_remote(out):
+        raise UsageError("the demo writes to a local folder", out, "give a path")
+    began, steps, folder = time.monotonic(), steps or Steps(), Path(out)
+    options = merge(merge(DEFAULTS, FOR_PHANTOMS if scans is None else {}), config or {})
+    dataset, run = str(folder / "dataset"), str(folder / "run")
+    folder.mkdir(parents=True, exist_ok=True)
+    tell = _Teller(say)
+    if scans is None:
+        tell("Draw phantoms", lambda: _phantoms(str(folder / "scans")))
+    ingested = tell("Ingest", lambda: _ingest(scans or str(folder / "scans"), dataset, options))
+    trained = tell("Train", lambda: _train(steps.train, dataset, run, options, _Told(progress)))
+    tell("Generate", lambda: _generate(run, folder / "generated"))
+    search, serve, searched = steps.search, steps.serve, None
+    if search:
+        settings = partial(search, dataset, str(folder / "search"), options)
+        searched = tell("Search", lambda: _search(settings() if trained.figures else None))
+    if serve:
+        tell("Serve", lambda: _serve(serve(run)))
+    story = Story(folder, scans is None, dataset, run, tell.chapters, ingested, trained, searched)
+    report, seconds = write(story), time.monotonic() - began
+    return DemoResult(
+        out=out,
+        report=str(report),
+        dataset=dataset,
+        run=run,
+        images=trained.images,
+        figures=trained.figures,
+        seconds=round(seconds, 1),
+        summary=summary(story, report, seconds),
+    )
+
+
+class _Teller:
+    """Takes steps and keeps what they say: each returns its value and a sentence."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.chapters: list[Chapter] = []
+
+    def __call__(self, name: str, step: Callable[[], tuple[Value, str]]) -> Value:
+        self._say(f"{len(self.chapters) + 1}. {name} …")
+        began = time.monotonic()
+        value, text = step()
+        self.chapters.append(Chapter(name, text, time.monotonic() - began))
+        return value
+
+
+def _phantoms(folder: str) -> tuple[None, str]:
+    if not (Path(folder) / "labels.csv").exists():
+        make_phantoms(folder, patients=PHANTOM_PATIENTS, slices=PHANTOM_SLICES, size=PHANTOM_SIDE)
+    return None, (
+        f"{PHANTOM_PATIENTS * PHANTOM_SLICES} CT slices of {PHANTOM_PATIENTS} made-up patients, half of them with a "
+        f"lesion, were drawn and written as DICOM files ({folder})."
+    )
+
+
+def _ingest(source: str, dataset: str, options: Mapping[str, Any]) -> tuple[IngestResult, str]:
+    local = {key: value for key, value in options.items() if key in Config.model_fields}
+    found = ingest_scans(source, dataset, local)
+    refused = ", ".join(f"{count} {reason}" for reason, count in found.rejected.items())
+    splits = found.splits
+    return found, (
+        f"{found.samples:,} scans of {found.subjects:,} patients went into a dataset of 16-bit images ({dataset}); "
+        f"files not taken: {refused or 'none'}. {splits.get('train', 0):,} are for learning, {splits.get('val', 0):,} "
+        f"for choosing, {splits.get('test', 0):,} for judging; no patient is in two of these."
+    )
+
+
+def _train(function: Train, dataset: str, run: str, options: Mapping[str, Any], host: Host) -> tuple[TrainResult, str]:
+    done = function(dataset, run, options, host)
+    how = f"in {done.seconds:.0f} s" if done.seconds else "earlier"
+    return done, f"A generator saw {done.images:,} images {how} and was kept with its checkpoints ({run})."
+
+
+def _generate(run: str, folder: Path) -> tuple[None, str]:
+    generate_scans(run, str(folder), GENERATED)
+    generate_scans(run, str(folder / "dicom"), GENERATED_DICOM, form="dicom")
+    return None, f"{GENERATED} new scans were generated as pictures, {GENERATED_DICOM} as DICOM files ({folder})."
+
+
+def _search(found: Search | None) -> tuple[Search | None, str]:
+    if found is None:
+        return None, "The search was left out: with so few scans no figure can tell one setting from another."
+    return found, f"{len(found.rows)} settings were tried on short runs, {found.stopped_early} stopped early."
+
+
+def _serve(answer: Answer) -> tuple[None, str]:
+    return None, (
+        f"The model was served at {answer.url} behind a key; {answer.images} scans asked for over HTTP came in "
+        f"{answer.wait_s:.2f} s."
+    )

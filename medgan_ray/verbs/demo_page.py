@@ -1,0 +1,245 @@
+"""What the demo tells in the end: a report without real pixels, a private page with them, and a summary in words."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_ray import report
+from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.ingest.pipeline import IngestResult
+from medgan_ray.report import Curve, Fact, Grid, Level, Page, Panel, Section, Series, Table, Text
+from medgan_ray.store import Store, open_store
+from medgan_ray.verbs.train import TrainResult
+
+if TYPE_CHECKING:
+    from medgan_ray.inference.model import Model
+
+SHOWN, A_CLASS, CLASSES = 32, 8, 6
+ENOUGH = 100
+"""Scans below which the figures of a split are not taken."""
+MEANINGS = {
+    "whole_ratio": "whole images: distance to real scans, over the distance between two sets of real scans",
+    "patches_ratio": "texture: the same on patches of 7×7 pixels",
+    "power": "fine detail: power of high frequencies, over that of real scans",
+    "lattice": "checkerboard: regular patterns, over those of real scans",
+    "score": "score: the mean of the two distances; decides which checkpoint is kept",
+}
+NOT_CHECKED = (
+    "Generated scans are synthetic. Whether one of them resembles a training scan too closely has not been checked "
+    "here, so treat models and generated scans as you treat the scans they learned from."
+)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A step that was taken: what it did, in a sentence, and how long it took."""
+
+    name: str
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found: one line a trial (best first), and how many were stopped early."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float | None, ...], ...]
+    stopped_early: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service answered: its address, the number of scans asked for at once, and how long that took."""
+
+    url: str
+    images: int
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened, from the scans on."""
+
+    out: Path
+    phantoms: bool
+    dataset: str
+    run: str
+    chapters: Sequence[Chapter]
+    ingested: IngestResult
+    trained: TrainResult
+    search: Search | None
+
+
+def write(story: Story) -> Path:
+    """Write OUT/report.html and OUT/private/comparison.html; return the first one's path."""
+    from medgan_ray.inference.model import load_model
+
+    dataset, model = open_dataset(story.dataset), load_model(story.run)
+    generated = [_generated(model, name, count) for name, count in _wanted(model.classes)]
+    store = open_store(str(story.out))
+    store.replace("report.html", report.render(_report(story, generated)).encode())
+    real = [_real(dataset, index, count) for index, (_, count) in enumerate(_wanted(model.classes))]
+    store.replace("private/comparison.html", report.render(_comparison(story, real, generated)).encode())
+    return story.out / "report.html"
+
+
+def summary(story: Story, path: Path, seconds: float) -> list[str]:
+    """Return what happened, in lines that a newcomer understands."""
+    lines = ["", f"The whole way in {_minutes(seconds)}:", ""]
+    lines += [f"  {number}. {chapter.text}" for number, chapter in enumerate(story.chapters, 1)]
+    lines += ["", f"How good is it? {_verdict(story)}", ""]
+    lines += [
+        "Look at:",
+        f"  {path}  generated scans and curves; holds no real pixels",
+        f"  {story.out / 'private' / 'comparison.html'}  real scans beside generated ones: keep it where the scans are",
+        "",
+        "Next, with your own scans:",
+        f"  medgan-ray demo {story.out}-mine --scans FOLDER" if story.phantoms else "  step by step:",
+        "  medgan-ray ingest FOLDER dataset && medgan-ray train dataset run && medgan-ray generate run out -n 16",
+        "",
+        NOT_CHECKED,
+    ]
+    return lines
+
+
+def _report(story: Story, generated: Sequence[Panel]) -> Page:
+    trained, found = story.trained, story.ingested
+    facts = [
+        Fact(name="Scans", value=f"{found.samples:,}"),
+        Fact(name="Patients", value=f"{found.subjects:,}"),
+        Fact(name="Images seen in training", value=f"{trained.images:,}"),
+        Fact(name="Distance to real scans", value=_ratio(story.trained.figures)),
+    ]
+    steps = Table(
+        title="What was done",
+        columns=["step", "what happened", "seconds"],
+        rows=[[chapter.name, chapter.text, round(chapter.seconds, 1)] for chapter in story.chapters],
+    )
+    sections: list[Section] = [steps, Grid(title="Generated scans", panels=generated, note=NOT_CHECKED)]
+    sections += [_figures(story), *_curves(open_store(story.run))]
+    if story.search is not None:
+        sections.append(Table(title="Search", columns=story.search.columns, rows=story.search.rows))
+    return Page(title="medgan-ray demo", headline=_verdict(story), facts=facts, sections=sections)
+
+
+def _comparison(story: Story, real: Sequence[Panel], generated: Sequence[Panel]) -> Page:
+    kind = "phantoms" if story.phantoms else "real scans"
+    sections: list[Section] = [
+        Text(title="Keep this page where the scans are", paragraphs=[f"It shows {kind} of the dataset as they are."])
+    ]
+    sections += [
+        Grid(title=there.caption, panels=[_named(here, kind), _named(there, "generated")])
+        for here, there in zip(real, generated, strict=True)
+        if len(here.images)
+    ]
+    return Page(title="Real and generated", headline=f"Held-out {kind} on the left.", sections=sections)
+
+
+def _figures(story: Story) -> Section:
+    figures = story.trained.figures
+    if not figures:
+        return Text(title="Figures", paragraphs=[_verdict(story)])
+    return Table(
+        title="Figures on scans that training never saw",
+        columns=["figure", "value", "as good as real"],
+        rows=[[meaning, figures[name], 1.0] for name, meaning in MEANINGS.items() if name in figures],
+        note=f"n = {min(500, _held_out(story))} generated and as many real scans.",
+    )
+
+
+def _curves(run: Store) -> list[Section]:
+    lines = read_log(run)
+    ratios = _series(lines, {"whole_ratio": "whole images", "patches_ratio": "patches"})
+    losses = _series(lines, {"generator_loss": "generator", "discriminator_loss": "discriminator"})
+    found: list[Section] = []
+    if any(series.x for series in ratios):
+        found.append(
+            Curve(
+                title="Distance to real scans while training",
+                series=ratios,
+                levels=[Level(name="two sets of real scans", value=1.0)],
+                x_label="images seen",
+                y_label="ratio",
+            )
+        )
+    found.append(Curve(title="Losses", series=losses, x_label="images seen", y_label="loss"))
+    return found
+
+
+def read_log(run: Store) -> list[dict[str, Any]]:
+    """Return the lines of a run's log, oldest first; of images logged twice the later attempt counts."""
+    lines: dict[tuple[int, bool], dict[str, Any]] = {}
+    keys = [entry.key for entry in run.list("log") if entry.key.endswith("/metrics.jsonl")]
+    for key in sorted(keys):
+        for text in run.read(key).decode().splitlines():
+            line = json.loads(text)
+            lines[line["images"], "score" in line] = line
+    return [lines[key] for key in sorted(lines)]
+
+
+def _series(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[Series]:
+    found = []
+    for name, shown in names.items():
+        points = [(line["images"], float(line[name])) for line in lines if name in line]
+        found.append(Series(name=shown, x=[x for x, _ in points], y=[y for _, y in points]))
+    return found
+
+
+def _verdict(story: Story) -> str:
+    figures = story.trained.figures
+    if not figures:
+        return (
+            f"That can't be measured here: it takes at least {ENOUGH} scans for learning and {ENOUGH} held out, and "
+            f"{_held_out(story)} are held out. Judge by the pictures, or bring more scans."
+        )
+    distance = _ratio(figures)
+    return (
+        f"By sliced Wasserstein distance the generated scans are {distance} times as far from held-out scans as two "
+        "sets of real scans are from each other; 1.0 would be as good as real. A longer run (images=75000) gets closer."
+    )
+
+
+def _held_out(story: Story) -> int:
+    return story.ingested.splits.get("test", 0)
+
+
+def _ratio(figures: Mapping[str, float]) -> str:
+    value = figures.get("whole_ratio", math.nan)
+    return f"{value:.2f}" if math.isfinite(value) else "not measured"
+
+
+def _wanted(classes: Sequence[str]) -> list[tuple[str, int]]:
+    return [(name, A_CLASS) for name in classes[:CLASSES]] if len(classes) > 1 else [("", SHOWN)]
+
+
+def _generated(model: "Model", name: str, count: int) -> Panel:
+    images = model.intensity.display(model.sample(count, name or None, seed=1))
+    return Panel(caption=name or "generated", images=_first_channel(images))
+
+
+def _real(dataset: Dataset, code: int, count: int) -> Panel:
+    """Return scans of one class (all classes where there is but one kind) from the test split, else from train."""
+    split = next((part for part in map(dataset.split, ("test", "val", "train")) if len(part)), dataset.split("train"))
+    samples = split.take(split.order(0, "comparison").indices(0, len(split)))
+    several = bool(dataset.manifest.labels) and len(dataset.manifest.labels[0].classes) > 1
+    images = samples.image[samples.label[:, 0] == code] if several else samples.image
+    return Panel(caption="", images=_first_channel(dataset.manifest.intensity.display(images[:count])))
+
+
+def _first_channel(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return images[:, 0]
+
+
+def _named(panel: Panel, caption: str) -> Panel:
+    return Panel(caption=caption, images=panel.images, columns=4)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes"
