@@ -1,0 +1,89 @@
+"""The way through, where the verb's own tests don't look: frames, depths, contrast, failing stores."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from medgan_ray.dataset.manifest import read_manifest
+from medgan_ray.dataset.shards import open_shard
+from medgan_ray.dicom import phantom
+from medgan_ray.errors import InputError
+from medgan_ray.ingest.pipeline import IngestResult, IngestSettings, ingest
+from medgan_ray.ingest.split import SplitSettings
+from medgan_ray.store import open_store
+
+ALONE = SplitSettings(val=0, test=0)
+
+
+def run(source: Path, out: Path, **settings: object) -> IngestResult:
+    return ingest([str(source)], str(out), (32, 32), IngestSettings.parse({"workers": 1, **settings}), ALONE)
+
+
+def images(out: Path) -> NDArray[np.uint16]:
+    store = open_store(str(out))
+    manifest, _ = read_manifest(store)
+    return np.concatenate(
+        [open_shard(store.path(f"shards/{entry.sha256}.safetensors")).image for entry in manifest.shards]
+    )
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """Two pictures of the same grey levels in 8 and 16 bits, and one of hardly any contrast."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(0, 256, (32, 32))
+    Image.fromarray(grey.astype(np.uint8)).save(folder / "a.png")
+    Image.fromarray((grey[::-1] * 257).astype(np.uint16)).save(folder / "b.png")
+    Image.fromarray((100 + grey % 3).astype(np.uint8)).save(folder / "c.png")
+    return folder
+
+
+def test_grey_levels_of_8_and_16_bits_share_a_scale(noise: Path, tmp_path: Path) -> None:
+    result = run(noise, tmp_path / "out")
+    a, b = images(tmp_path / "out")
+    np.testing.assert_array_equal(a[0], b[0, ::-1])
+    assert result.rejected == {"nearly_empty": 1}
+
+
+def test_the_contrast_wanted_can_be_set(noise: Path, tmp_path: Path) -> None:
+    assert run(noise, tmp_path / "out", min_contrast=0).samples == 3
+
+
+def test_each_frame_is_a_sample_of_its_patient(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    slices = [phantom.to_dicom(drawn, 0) for drawn in phantom.draw("ct", 1, 3, 32, 0)]
+    slices[0].NumberOfFrames = 3
+    slices[0].PixelData = b"".join(item.PixelData for item in slices)
+    pydicom.dcmwrite(tmp_path / "in/frames", slices[0], enforce_file_format=True)
+    result = run(tmp_path / "in", tmp_path / "out", window="brain")
+    assert (result.samples, result.subjects) == (3, 1)
+
+
+def test_settings_that_take_more(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    draw = np.random.default_rng(0)
+    Image.fromarray(draw.integers(0, 256, (32, 32, 3)).astype(np.uint8)).save(tmp_path / "in/a.png")
+    with pytest.raises(InputError, match="1 color"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert run(tmp_path / "in", tmp_path / "out", color="luma").samples == 1
+    secondary = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 32, 0)), 0)
+    secondary.SOPClassUID = secondary.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    (tmp_path / "sc").mkdir()
+    pydicom.dcmwrite(tmp_path / "sc/a", secondary, enforce_file_format=True)
+    with pytest.raises(InputError, match="1 secondary_capture"):
+        run(tmp_path / "sc", tmp_path / "out")
+    assert run(tmp_path / "sc", tmp_path / "out", secondary=True).samples == 1
+
+
+def test_equal_pictures_under_two_labels_leave_nothing(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8))
+    for label in ("a", "b"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        image.save(tmp_path / "in" / label / "x.png")
+    with pytest.raises(InputError, match="2 label_conflict"):
+        run(tmp_path / "in", tmp_path / "out")
