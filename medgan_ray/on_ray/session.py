@@ -151,7 +151,11 @@ def local(
     scratch = Path(tempfile.mkdtemp(prefix="medgan-ray-"))
     try:
         if "ray" in sys.modules and importlib.import_module("ray").is_initialized():
-            yield scratch
+            before = prepare(on_loopback())
+            try:
+                yield scratch
+            finally:
+                restore(before)
             return
         address = resolve(address)
         starter = _joined(address) if address else _started(scratch, cpus, gpus, dashboard)

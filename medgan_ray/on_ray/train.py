@@ -23,6 +23,7 @@ from medgan_ray.config import expand
 from medgan_ray.errors import Interrupted, MedganError, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.on_ray import session
+from medgan_ray.on_ray.ledger import judge
 from medgan_ray.on_ray.settings import PlacedConfig
 from medgan_ray.store import is_remote, open_store
 from medgan_ray.verbs.config import Config
@@ -145,12 +146,13 @@ class GANTrainer:
 class RayHost:
     """The surroundings of one rank on Ray Train."""
 
-    def __init__(self, board: "Board") -> None:
+    def __init__(self, board: "Board", metric: str = "score") -> None:
         import ray.train
 
         context = ray.train.get_context()
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
-        self._board, self._reported, self._asked, self._stop = board, 0.0, 0.0, False
+        self._board, self._metric = board, metric
+        self._reported, self._asked, self._stop = 0.0, 0.0, False
 
     def report(self, images: int, figures: dict[str, float], checkpoint: str | None) -> None:
         """Report to Ray on every rank (it is a barrier), and to the driver from rank 0."""
@@ -158,7 +160,7 @@ class RayHost:
 
         if self.rank == 0:
             self._board.send({"kind": "report", "images": images, "figures": figures, "checkpoint": checkpoint})
-        ray.train.report({**figures, "images": images})
+        ray.train.report({**figures, "images": images, "score": judge(figures, self._metric)})
 
     def progress(self, images: int, total: int, rate: float) -> None:
         """Tell the driver, at most once a second."""
@@ -189,12 +191,17 @@ class _Job:
     scratch: Path
     run_config: Any = None
     callbacks: tuple[Any, ...] = ()
+    metric: str = "score"
 
 
-def nested(dataset: str, run: str, config: PlacedConfig, scratch: Path, callbacks: tuple[Any, ...]) -> TrainResult:
+def nested(dataset: str, run: str, config: PlacedConfig, metric: str, callbacks: tuple[Any, ...]) -> TrainResult:
     """Train on several workers from within a Ray worker, as a trial of a search does."""
-    result = _fit(_Job(dataset, run, config, scratch, callbacks=callbacks), scaling(config), None)
-    found: TrainResult = result.return_value
+    finished = begin(dataset, run, rank_config(config))
+    if finished:
+        return finished
+    with session.local() as scratch:
+        job = _Job(dataset, run, config, scratch, callbacks=callbacks, metric=metric)
+        found: TrainResult = _fit(job, scaling(config), None).return_value
     return found
 
 
@@ -250,6 +257,7 @@ def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None
             "run": job.run,
             "config": rank_config(job.config),
             "board": board.name,
+            "metric": job.metric,
         },
         torch_config=ProcessGroupConfig(timeout_s=limits.collective_timeout_s),
         scaling_config=scaling_config,
@@ -317,7 +325,7 @@ def _on_rank(config: dict[str, Any]) -> TrainResult | None:
     if board.refusal() is not None:
         return None
     try:
-        return train_rank(config["dataset"], config["run"], config["config"], RayHost(board))
+        return train_rank(config["dataset"], config["run"], config["config"], RayHost(board, config["metric"]))
     except MedganError as error:
         board.fail(error)
         raise
