@@ -6,8 +6,11 @@ import platform
 
 import torch
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
-_KEEP_BYTES = 2**30 - 1
+_OPTIONS = {  # mallopt(3): option to bytes
+    -3: 2**25,  # M_MMAP_THRESHOLD: blocks below come from the heap; glibc refuses more than 32 MiB
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: free memory that the heap keeps
+    -2: 2**28,  # M_TOP_PAD: what the heap grows by
+}
 
 
 def prepare() -> None:
@@ -19,5 +22,5 @@ def prepare() -> None:
     torch.set_flush_denormal(True)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(ctypes.util.find_library("c"))
-        for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD):
-            libc.mallopt(option, _KEEP_BYTES if option != _TOP_PAD else 2**28)
+        for option, count in _OPTIONS.items():
+            libc.mallopt(option, count)
