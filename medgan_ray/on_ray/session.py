@@ -47,7 +47,6 @@ _ALWAYS = {
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "300",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -184,9 +183,8 @@ def _started(scratch: Path, cpus: int | None, gpus: int | None, dashboard: bool)
                 dashboard_host=LOOPBACK,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                configure_logging=True,
             )
-        yield
+            yield
     finally:
         ray.shutdown()
         restore(before)
@@ -196,23 +194,24 @@ def _started(scratch: Path, cpus: int | None, gpus: int | None, dashboard: bool)
 def _joined(address: str) -> Iterator[None]:
     host, _, port = address.rpartition(":")
     loopback = bool(host) and is_loopback(host) and _only_on_loopback(int(port)) if port.isdigit() else on_loopback()
-    before = _prepare_joining(loopback)
+    before = prepare_joining(loopback)
     import ray
 
     try:
         _check_reachable(address)
-        try:
-            with _quiet():
+        with _quiet():
+            try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_package())
-        except (ConnectionError, RuntimeError, OSError, ray.exceptions.RayError) as error:
-            raise _no_cluster(address, error) from error
-        yield
+            except (ConnectionError, RuntimeError, OSError, ray.exceptions.RayError) as error:
+                raise no_cluster(address, error) from error
+            yield
     finally:
         ray.shutdown()
         restore(before)
 
 
-def _prepare_joining(loopback: bool) -> dict[str, str | None]:
+def prepare_joining(loopback: bool) -> dict[str, str | None]:
+    """Set the environment as ``prepare`` does, and the token mode by whether a token is at hand."""
     mode = os.environ.get("RAY_AUTH_MODE")
     before = prepare(loopback)
     before["RAY_AUTH_MODE"] = mode
@@ -254,10 +253,11 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        raise _no_cluster(address, error) from error
+        raise no_cluster(address, error) from error
 
 
-def _no_cluster(address: str, error: Exception) -> MedganError:
+def no_cluster(address: str, error: Exception) -> MedganError:
+    """Return what a person is told who can't join the cluster at ``address``."""
     if isinstance(error, ValueError):
         return UsageError("not an address of a Ray cluster", address, "give host:port")
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -279,14 +279,14 @@ def _only_on_loopback(port: int) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray's start-up notices off standard error; errors stay."""
+    """Keep Ray's notices off standard error; errors stay, and everything is in Ray's own log files."""
     logger = logging.getLogger("ray")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level if level else logging.ERROR)
+        logger.setLevel(level)
 
 
 def node_host() -> str:

@@ -170,11 +170,15 @@ class _Search:
                 name="search",
                 storage_path=str(scratch),
                 failure_config=ray_tune.FailureConfig(max_failures=RESTARTS),
-                callbacks=[_follower(self)],
+                callbacks=[_follower(self.runs)],
                 verbose=0,
             ),
         )
-        return tuner.fit()
+        _followed[self.runs] = self
+        try:
+            return tuner.fit()
+        finally:
+            del _followed[self.runs]
 
     def result(self) -> TuneResult:
         """Return the leaderboard.
@@ -207,7 +211,8 @@ class _Search:
             return
         full = trial.images >= self.config.images
         self.ledger.end(name, "failed" if reason else "finished" if full else "stopped", reason)
-        score = "not measured" if trial.score is None else f"{trial.score:.4g}"
+        unsound = "not measured" if trial.judged >= UNMEASURED else "out of bounds"
+        score = unsound if trial.score is None else f"{trial.score:.4g}"
         self.host.log(
             f"{name} {trial.state} at {trial.images} images: {self.space.metric} {score} {trial.reason}".strip()
         )
@@ -268,21 +273,23 @@ def _name(trial: Any) -> str:
     return str(trial.config["trial"]["name"])
 
 
-def _follower(search: _Search) -> Any:
-    """Return a callback of Ray Tune that keeps the ledger in the driver."""
+_followed: dict[str, _Search] = {}
+"""Searches of this process by URI: Tune pickles its callbacks, and a search holds what can't be."""
+
+
+def _follower(uri: str) -> Any:
+    """Return a callback of Ray Tune that keeps the ledger of the search at ``uri`` in the driver."""
     from ray.tune import Callback
 
     class Follower(Callback):  # type: ignore[misc]
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-        ) -> None:
-            search.taken(_name(trial), result)
+        def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
+            _followed[uri].taken(_name(trial), result)
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            search.ended(_name(trial))
+        def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
+            _followed[uri].ended(_name(trial))
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            search.ended(_name(trial), "its process died again and again")
+        def on_trial_error(self, *, trial: Any, **_: Any) -> None:
+            _followed[uri].ended(_name(trial), "its process died again and again")
 
     return Follower()
 
