@@ -7,7 +7,7 @@ import typer
 from medgan_ray.cli.call import Call, verb
 
 
-@verb("MODEL OUT", "medgan-ray generate runs/1 scans -n 16 --seed 1 --format dicom")
+@verb("MODEL OUT", "medgan-ray generate runs/1 scans -n 16 --seed 1 --format dicom", placed=True)
 def generate(
     call: Call,
     *,
@@ -21,9 +21,14 @@ def generate(
     MODEL is a run, a search (its winner) or a published version; OUT a folder or s3:// prefix.
     """
     model, out = call.paths()
-    _ = call.settings
-    from medgan_ray.verbs.generate import generate_scans
-
     with call.show.progress("generate", "scans") as bar:
-        result = generate_scans(model, out, n, label, seed, form, bar.update)
+        if call.placed:
+            from medgan_ray.on_ray import chores
+
+            shared = call.settings.ray.shared_paths
+            result = chores.generate_scans(model, out, n, label, seed, form, bar.update, call.address, shared)
+        else:
+            from medgan_ray.verbs.generate import generate_scans
+
+            result = generate_scans(model, out, n, label, seed, form, bar.update)
     call.show.result(result, "Generated.")

@@ -7,7 +7,7 @@ import typer
 from medgan_ray.cli.call import Call, verb
 
 
-@verb("SOURCE… DATASET", "medgan-ray ingest scans heads size=64 split.val=.2")
+@verb("SOURCE… DATASET", "medgan-ray ingest scans heads size=64 split.val=.2", placed=True)
 def ingest(
     call: Call,
     *,
@@ -19,8 +19,13 @@ def ingest(
     has a reason.
     """
     sources, dataset = call.paths()
-    from medgan_ray.verbs.ingest import ingest_scans
-
     with call.show.progress("ingest", "files") as bar:
-        result = ingest_scans(sources, dataset, call.local_config, progress=bar.update, dry_run=dry_run)
+        if call.placed:
+            from medgan_ray.on_ray import chores
+
+            result = chores.ingest_scans(sources, dataset, call.config, bar.update, dry_run, call.address)
+        else:
+            from medgan_ray.verbs.ingest import ingest_scans
+
+            result = ingest_scans(sources, dataset, call.local_config, bar.update, dry_run)
     call.show.result(result, "Counted; nothing was written." if dry_run else "Ingested.")

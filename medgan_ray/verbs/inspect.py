@@ -1,9 +1,10 @@
 """The verb ``inspect``: say what a scan, dataset, run, search or model is; draw it, verify it, sweep its orphans.
 
-    medgan-ray inspect heads --grid heads.png
+medgan-ray inspect heads --grid heads.png
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from medgan_ray.dataset.batches import Dataset, open_dataset
 from medgan_ray.dataset.cache import cache_folder, fetch_shard
 from medgan_ray.dataset.manifest import POINTER, read_manifest
 from medgan_ray.dataset.shards import shard_key
+from medgan_ray.dicom.facts import Facts, Options
+from medgan_ray.dicom.sandbox import Source, decode_one
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.store import Store, open_store
 
 GRID = 48
+_IDENTIFIERS = ("patient", "study", "series")
 _SHARD = re.compile(r"^shards/([0-9a-f]{64})\.safetensors$")
 
 
@@ -37,9 +41,7 @@ def inspect(uri: str, grid: str | None = None, verify: bool = False, sweep: bool
     if store.is_local and store.path().is_file():
         if grid or verify or sweep:
             raise UsageError("a file has no grid, digests or orphans", uri, "drop the option")
-        from medgan_ray.dicom.sandbox import inspect_file
-
-        return inspect_file(store.path())
+        return _file(store.path())
     for marker, facts in ((POINTER, _dataset), (runs.RUN, _run), ("search.json", _search), (DESCRIPTION, _model)):
         if store.exists(marker):
             found = facts(store, verify, sweep)
@@ -47,6 +49,14 @@ def inspect(uri: str, grid: str | None = None, verify: bool = False, sweep: bool
                 _draw(found["kind"], uri, grid)
             return found
     raise InputError("nothing known here", uri, "give a scan, a dataset, a run, a search or a model")
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """Return a scan's facts without what identifies a person; ``verdict`` is "taken" or a reason code."""
+    outcome = decode_one(Source(str(path), path=str(path)), Options(inspect=True))
+    facts = outcome.facts or Facts(verdict=outcome.refusal)
+    shown = {key: value for key, value in facts.to_json().items() if key not in _IDENTIFIERS and value not in ("", ())}
+    return {**shown, "verdict": outcome.refusal or facts.verdict or "taken", "detail": outcome.detail}
 
 
 def _dataset(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Verbs that are one piece of work, placed as a Ray task, so that nothing heavy runs in the driver of a cluster.
+
+ingest_scans("s3://archive/ct", "s3://bucket/heads", {"size": 128}, address="head:6379")
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from medgan_ray.errors import MedganError
+from medgan_ray.host import LocalHost
+from medgan_ray.ingest.pipeline import IngestResult
+from medgan_ray.on_ray import session
+from medgan_ray.on_ray.train import absolute, placed, rank_config
+from medgan_ray.verbs.generate import GenerateResult
+
+Progress = Callable[[int, int], None]
+Value = TypeVar("Value")
+
+INGEST_CPUS = 2
+
+
+def ingest_scans(
+    source: str | list[str],
+    dataset: str,
+    config: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    dry_run: bool = False,
+    address: str | None = None,
+) -> IngestResult:
+    """Do what ``verbs.ingest.ingest_scans`` does, as a task of the Ray cluster at ``address``."""
+    sources = [absolute(name) for name in ([source] if isinstance(source, str) else source)]
+    settings = placed(config)
+
+    def work(tell: Progress) -> IngestResult:
+        from medgan_ray.verbs import ingest
+
+        return ingest.ingest_scans(sources, absolute(dataset), rank_config(settings), tell, dry_run)
+
+    return _as_task(work, INGEST_CPUS, [*sources, absolute(dataset)], settings.ray.shared_paths, progress, address)
+
+
+def generate_scans(
+    model: str,
+    out: str,
+    n: int = 16,
+    label: str | None = None,
+    seed: int = 0,
+    form: str = "png",
+    progress: Progress | None = None,
+    address: str | None = None,
+    shared_paths: bool = False,
+) -> GenerateResult:
+    """Do what ``verbs.generate.generate_scans`` does, as a task of the Ray cluster at ``address``."""
+
+    def work(tell: Progress) -> GenerateResult:
+        from medgan_ray.verbs import generate
+
+        return generate.generate_scans(absolute(model), absolute(out), n, label, seed, form, tell)
+
+    return _as_task(work, 1, [absolute(model), absolute(out)], shared_paths, progress, address)
+
+
+class _Told(LocalHost):
+    """Pass a task's progress to a function."""
+
+    def __init__(self, tell: Progress | None) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def progress(self, images: int, total: int, rate: float) -> None:
+        """Pass it on."""
+        if self._tell:
+            self._tell(images, total)
+
+
+def _as_task(
+    work: Callable[[Progress], Value],
+    cpus: int,
+    paths: list[str],
+    shared_paths: bool,
+    progress: Progress | None,
+    address: str | None,
+) -> Value:
+    with session.local(address, cpus=max(cpus, os.cpu_count() or 1)):
+        session.check_paths(*paths, shared=shared_paths)
+        import ray
+
+        from medgan_ray.on_ray.board import Board
+
+        board = Board(uuid.uuid4().hex)
+        task = ray.remote(num_cpus=cpus, max_retries=1)(_run)
+        with board.relayed(_Told(progress)):
+            value: Value | MedganError = ray.get(task.remote(work, board))
+    if isinstance(value, MedganError):
+        raise value
+    return value
+
+
+def _run(work: Callable[[Progress], Value], board: Any) -> Value | MedganError:
+    """Do the work in a Ray worker; a refusal is an answer, since Ray would wrap an exception in its own."""
+
+    def tell(done: int, total: int) -> None:
+        board.send({"kind": "progress", "images": done, "total": total, "rate": 0.0})
+
+    try:
+        return work(tell)
+    except MedganError as error:
+        return error

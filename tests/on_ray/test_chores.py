@@ -1,0 +1,30 @@
+"""Ingest and generate as Ray tasks give what they give without Ray, refusals too."""
+
+import pytest
+
+from medgan_ray import generate_scans, ingest_scans
+from medgan_ray.errors import InputError
+from medgan_ray.on_ray import chores
+from medgan_ray.verbs.phantom import make_phantoms
+from medgan_ray.verbs.train import train
+from tests.builders import SMALL
+
+
+def test_tasks_give_what_the_verbs_give(ray_instance, tmp_path):
+    make_phantoms(str(tmp_path / "scans"), patients=6, slices=3, size=48)
+    config = {"size": 32, "split": {"val": 0.2, "test": 0.2}}
+    told = []
+    placed = chores.ingest_scans(
+        str(tmp_path / "scans"), str(tmp_path / "a"), config, lambda done, total: told.append((done, total))
+    )
+    here = ingest_scans(str(tmp_path / "scans"), str(tmp_path / "b"), config)
+    assert placed.manifest == here.manifest and placed.samples == 18
+    assert told[-1][0] == told[-1][1]
+    train(str(tmp_path / "a"), str(tmp_path / "run"), {**SMALL, "images": 8})
+    one = chores.generate_scans(str(tmp_path / "run"), str(tmp_path / "x"), n=3, seed=4)
+    assert one.sha256 == generate_scans(str(tmp_path / "run"), str(tmp_path / "y"), n=3, seed=4).sha256
+
+
+def test_a_refusal_in_a_task_is_raised_as_it_is(ray_instance, tmp_path):
+    with pytest.raises(InputError, match="no model here"):
+        chores.generate_scans(str(tmp_path / "none"), str(tmp_path / "out"))
