@@ -28,4 +28,9 @@ def serve(
     config = merge(call.config, {"serve": flags} if flags else {})
     from medgan_ray.on_ray import serve as on_ray
 
-    on_ray.serve(models, config, address=call.address, no_auth=no_auth, write_config=write_config)
+    def ready(url: str) -> None:
+        call.show.result({"url": url}, "Serving; Ctrl-C ends it.")
+
+    on_ray.serve(models, config, call.address, no_auth=no_auth, write_config=write_config, ready=ready)
+    if write_config:
+        call.show.result({"config": write_config}, f"Written: serve deploy {write_config}")

@@ -26,5 +26,7 @@ def submit(
     from medgan_ray.on_ray.submit import submit as on_ray
 
     code = on_ray(list(call.words), call.address, detach)
+    if call.show.as_json:
+        call.show.result({"exit_code": code})
     if code:
         raise typer.Exit(code)

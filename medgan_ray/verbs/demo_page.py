@@ -115,7 +115,7 @@ def _report(story: Story, generated: Sequence[Panel]) -> Page:
         Fact(name="Scans", value=f"{found.samples:,}"),
         Fact(name="Patients", value=f"{found.subjects:,}"),
         Fact(name="Images seen in training", value=f"{trained.images:,}"),
-        Fact(name="Distance to real scans", value=_ratio(story.trained.figures)),
+        Fact(name="Distance to real scans (1: as good)", value=_ratio(story.trained.figures)),
     ]
     steps = Table(
         title="What was done",
@@ -221,7 +221,7 @@ def _wanted(classes: Sequence[str]) -> list[tuple[str, int]]:
 
 def _generated(model: "Model", name: str, count: int) -> Panel:
     images = model.intensity.display(model.sample(count, name or None, seed=1))
-    return Panel(caption=name or "generated", images=_first_channel(images))
+    return Panel(caption=name or "generated", images=_first_channel(images), columns=4)
 
 
 def _real(dataset: Dataset, code: int, count: int) -> Panel:
