@@ -3,8 +3,8 @@
     python benchmarks/head_ct.py ../shared/data/mednist/HeadCT out/head_ct
 
 Trains one run a seed through Ray (the same command goes on where it stopped) and prints, for the best checkpoint of
-each, the figures on the test split: sliced Wasserstein distances over their floors (whole images; Laplacian 7x7 patches),
-power of high frequencies and lattice index over the real images', and the seconds of the whole call.
+each, the figures on the test split (sliced Wasserstein distances over their floors, of whole images and of Laplacian
+7x7 patches; power of high frequencies and lattice index over the real images') and the seconds of the whole call.
 """
 
 import argparse

@@ -53,15 +53,12 @@ class Split:
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
             raise InputError("sample index out of range", self.dataset.store.uri, f"the split holds {len(self)}")
         shards = np.searchsorted(self._ends, indices, side="right")
-        order = np.argsort(shards, kind="stable")
-        parts = []
-        for shard in np.unique(shards):
-            rows = indices[shards == shard] - (int(self._ends[shard - 1]) if shard else 0)
-            parts.append(self._shard(int(shard)).rows(rows))
-        if not parts:
-            return self._shard(0).rows(slice(0, 0))
-        gathered = parts[0] if len(parts) == 1 else Samples.concatenate(parts)
-        return gathered if len(parts) == 1 else gathered.rows(np.argsort(order))
+        gathered = self._shard(int(shards[0]) if len(shards) else 0).empty(len(indices))
+        for number in np.unique(shards):
+            where = np.flatnonzero(shards == number)
+            start = int(self._ends[number - 1]) if number else 0
+            self._shard(int(number)).copy_rows(indices[where] - start, gathered, where)
+        return gathered
 
     def class_counts(self, classes: int) -> tuple[int, ...]:
         """Return how many samples the classes 0 … ``classes - 1`` of the first label set have."""
