@@ -29,6 +29,7 @@ from medgan_ray.tasks.protocol import Share, Task, TrainSettings
 
 STOP_STEPS = 16
 PREVIEWS = 24
+_NONE: dict[str, Any] = {"figures": {}, "not_applicable": "the run is not complete"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: images seen, digest of the networks' tensors, figures, whether it is complete."""
+    """How a run ended: images seen, digest of the networks' tensors, figures or why there are none, completeness."""
 
     images: int
     weights_sha256: str
     figures: dict[str, float]
+    not_applicable: str
     complete: bool
 
 
@@ -94,6 +96,8 @@ class _Loop:
         self.images = self._resume()
         self.record = Record(store, self.images) if self.ranks.rank == 0 else None
         self.watch = Watch(dataset, "val", plan.train, store, self.ranks)
+        if self.watch.not_applicable and self.ranks.rank == 0:
+            host.log(self.watch.not_applicable)
         self.sums: dict[str, Tensor] = {}
         self.summed_steps = 0
         self.began, self.began_images = time.monotonic(), self.images
@@ -198,19 +202,17 @@ class _Loop:
         complete = self.images >= self.plan.total
         digest = weights_sha256(self.state.weights())
         done = read_json(self.store, RESULT) if complete else None
-        if done and done["images"] == self.images:
-            figures = done["figures"]
-        else:
-            figures = self._test_figures() if complete else {}
+        if not done or done["images"] != self.images:
+            done = {"images": self.images, "weights_sha256": digest, **(self._test_figures() if complete else _NONE)}
         if self.record:
             if complete:
-                result = {"images": self.images, "weights_sha256": digest, "figures": figures}
-                write_json(self.store, RESULT, result)
+                write_json(self.store, RESULT, done)
             self.record.close()
-        return Outcome(self.images, digest, figures, complete)
+        return Outcome(self.images, digest, done["figures"], done["not_applicable"], complete)
 
-    def _test_figures(self) -> dict[str, float]:
+    def _test_figures(self) -> dict[str, Any]:
         tensors, _ = versions.read_model(self.store.child("best"))
         self.task.networks["average"].load_state_dict(tensors)
-        found = Watch(self.dataset, "test", self.plan.train, self.store, self.ranks).figures(self.task)
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        watch = Watch(self.dataset, "test", self.plan.train, self.store, self.ranks)
+        found = {name: value for name, value in watch.figures(self.task).items() if math.isfinite(value)}
+        return {"figures": found, "not_applicable": watch.not_applicable}

@@ -36,8 +36,8 @@ class Watch:
         self._run, self._ranks, self._split_name = run, ranks, split
         self._split = dataset.split(split)
         self.samples = min(train.figure_samples, len(self._split))
-        self.applicable = self.samples >= FEWEST and len(dataset.split("train")) >= FEWEST
-        if self.applicable:
+        self.not_applicable = _too_few(split, len(self._split)) or _too_few("train", len(dataset.split("train")))
+        if not self.not_applicable:
             chosen = seeds.permutation(len(self._split), dataset.manifest.content_digest, "watch", split)
             taken = self._split.take(np.sort(chosen[: self.samples]))
             self._real, self._labels = to_signed(taken.image), taken.label
@@ -46,7 +46,7 @@ class Watch:
 
     def figures(self, task: Task) -> dict[str, float]:
         """Return the figures of the task's samples; empty where too few scans make them meaningless. All ranks call."""
-        if not self.applicable:
+        if self.not_applicable:
             return {}
         mine = self._ranks.positions(0, self.samples)
         fake = self._ranks.gather_rows(task.sample(mine, self._labels[mine]), self.samples)
@@ -96,6 +96,11 @@ def preview_labels(manifest: Manifest, count: int) -> NDArray[np.int32]:
     """Return ``count`` rows of labels for previews, [count, L]: each label set's classes in turn."""
     columns = [np.arange(count, dtype=np.int32) % len(labels.classes) for labels in manifest.labels]
     return np.stack(columns, 1) if columns else np.zeros((count, 0), np.int32)
+
+
+def _too_few(split: str, count: int) -> str:
+    """Return why figures on a split would mean nothing, or an empty text."""
+    return "" if count >= FEWEST else f"the {split} split holds {count} scans, quality figures need {FEWEST}"
 
 
 def _floor_mean(metric: Metric, pool: Images, count: int, draws: int) -> float:

@@ -31,6 +31,8 @@ class TrainResult(Section):
     seconds: float
     weights_sha256: str
     figures: dict[str, float]
+    not_applicable: str = ""
+    """Why there are no figures; empty where there are."""
     complete: bool = True
 
 
@@ -103,6 +105,7 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
         seconds=round(time.monotonic() - started, 3),
         weights_sha256=outcome.weights_sha256,
         figures=outcome.figures,
+        not_applicable=outcome.not_applicable,
         complete=outcome.complete,
     )
 

@@ -49,6 +49,7 @@ def lines(run, kind):
 def test_a_run_leaves_what_it_promises(dataset, tmp_path):
     run = str(tmp_path / "run")
     result = train(dataset, run, SMALL)
+    assert result.figures == {} and result.not_applicable == "the test split holds 24 scans, quality figures need 100"
     assert result.complete and result.images == 96 and len(result.weights_sha256) == 64
     keys = [entry.key for entry in open_store(run).list()]
     for expected in ("run.json", "result.json", "best.json", "best/model.safetensors", "best/model.json"):

@@ -53,7 +53,8 @@ def test_floors_are_measured_once(watched, tmp_path):
 def test_below_a_hundred_scans_nothing_is_claimed(tmp_path):
     write_dataset(str(tmp_path / "data"), counts={"train": 300, "val": 99})
     watch = Watch(open_dataset(str(tmp_path / "data")), "val", TrainSettings(), open_store(str(tmp_path)), Ranks())
-    assert not watch.applicable and watch.figures(Copies(np.zeros((0,)))) == {}
+    assert watch.not_applicable == "the val split holds 99 scans, quality figures need 100"
+    assert watch.figures(Copies(np.zeros((0,)))) == {}
 
 
 @pytest.mark.parametrize(("power", "lattice"), [(0.74, 1), (1.26, 1), (1, 0.84), (1, 1.21)])
