@@ -68,7 +68,7 @@ class Replica:
         """Return the ASGI application, as Serve asks for it after the constructor."""
         from medgan_ray.on_ray.service import build
 
-        return build(self._models, self._keys, *self._limits)
+        return build(self._models, self._keys, *self._limits, proxied=True)
 
 
 def named(models: str | list[str] | tuple[str, ...]) -> dict[str, str]:

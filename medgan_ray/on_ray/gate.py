@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 
 from medgan_ray.on_ray.session import is_loopback
 
@@ -31,20 +32,17 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-class TooLarge(Exception):
-    """A body without a stated length that turned out too large."""
-
-
 class Gate:
     """ASGI middleware around the service.
 
     Args:
         app: the application.
         keys: SHA-256 of each API key; empty: none is asked for, and only loopback is answered.
+        proxied: Ray Serve's proxy stands in front; it makes the request's id and puts it into the answer.
     """
 
-    def __init__(self, app: Any, keys: tuple[str, ...]) -> None:
-        self.app, self._keys = app, tuple(key.encode() for key in keys)
+    def __init__(self, app: Any, keys: tuple[str, ...], proxied: bool = False) -> None:
+        self.app, self._keys, self._proxied = app, tuple(key.encode() for key in keys), proxied
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -61,7 +59,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 begun = True
                 signed = MutableHeaders(scope=message)
-                signed["X-Request-Id"] = request_id
+                if not self._proxied:
+                    signed["X-Request-Id"] = request_id
                 signed["X-Content-Type-Options"] = "nosniff"
                 signed.setdefault("Cache-Control", "no-store")
             await send(message)
@@ -72,8 +71,6 @@ class Gate:
             return
         try:
             await self.app(scope, _limited(receive), sign)
-        except TooLarge:
-            await problem(413, f"the body is larger than {LARGEST_BODY} bytes")(scope, receive, sign)
         except Exception:
             if not begun:
                 await problem(500, f"unexpected; request {request_id}")(scope, receive, sign)
@@ -115,7 +112,7 @@ def _limited(receive: Any) -> Any:
         message = await receive()
         read += len(message.get("body", b""))
         if read > LARGEST_BODY:
-            raise TooLarge
+            raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
         return message
 
     return limited

@@ -6,6 +6,7 @@ medgan-ray serve runs/1 --write-config serve.yaml     # then: serve deploy serve
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
@@ -84,6 +85,7 @@ def running(uris: list[str], settings: ServeSettings, address: str | None, no_au
 
         args = {**_args(settings), "models": uris, "no_auth": no_auth}
         try:
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its import has set another
             ray_serve.start(http_options=HTTPOptions(host=settings.host, port=settings.port))
             ray_serve.run(build_app(args), name=NAME, route_prefix="/")
             url = f"http://{settings.host}:{settings.port}"

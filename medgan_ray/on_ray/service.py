@@ -126,7 +126,7 @@ class Admission:
             self._count -= images
 
 
-def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float) -> Any:
+def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float, proxied: bool = False) -> Any:
     """Return the ASGI application.
 
     Args:
@@ -134,6 +134,7 @@ def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float)
         keys: SHA-256 of each API key, in hex; empty: none is asked for, and only loopback is answered.
         max_images: images asked for and not yet answered, beyond which the answer is 503.
         wait_s: how long a request may wait for its turn, seconds.
+        proxied: Ray Serve's proxy stands in front.
     """
     app = FastAPI(title="medgan-ray", version=__version__, description="Synthetic scans. Not a medical device.")
     admission, turn = Admission(max_images), asyncio.Lock()
@@ -184,7 +185,7 @@ def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float)
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": f"{policy}; img-src blob:"})
 
     _explain(app)
-    return Gate(app, keys)
+    return Gate(app, keys, proxied)
 
 
 def _explain(app: FastAPI) -> None:

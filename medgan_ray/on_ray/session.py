@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_S = 5
 
 _PRIVATE = {
     "constants": "ray._private.ray_constants",
+    "raylet_config": "ray._raylet:Config",
+    "token_loader": "ray._raylet:AuthenticationTokenLoader",
     "replica": "ray.serve._private.replica",
     "prepare_cluster_file": "ray.autoscaler._private.util:prepare_config",
     "validate_cluster_file": "ray.autoscaler._private.util:validate_config",
@@ -105,8 +107,7 @@ def prepare(loopback: bool) -> dict[str, str | None]:
     for name, value in wanted.items():
         if name in forced or before[name] is None:
             os.environ[name] = value
-    if "ray" in sys.modules:  # a program that had imported Ray before: the switch was read then
-        private("constants").ENABLE_RAY_CLUSTER = not on_loopback()
+    _reread()
     return before
 
 
@@ -117,8 +118,16 @@ def restore(before: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    _reread()
+
+
+def _reread() -> None:
+    """Let a Ray that was imported before see the environment: it read switch, token mode and token then."""
     if "ray" in sys.modules:
         private("constants").ENABLE_RAY_CLUSTER = not on_loopback()
+        if not importlib.import_module("ray").is_initialized():
+            private("raylet_config").initialize("")
+            private("token_loader").instance().reset_cache()
 
 
 def resolve(address: str | None) -> str | None:
@@ -173,6 +182,8 @@ def _started(scratch: Path, cpus: int | None, gpus: int | None, dashboard: bool)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(write_token(scratch / "token"))
     import ray
 
+    _reread()
+
     try:
         with _quiet():
             ray.init(
@@ -196,6 +207,8 @@ def _joined(address: str) -> Iterator[None]:
     loopback = bool(host) and is_loopback(host) and _only_on_loopback(int(port)) if port.isdigit() else on_loopback()
     before = prepare_joining(loopback)
     import ray
+
+    _reread()
 
     try:
         _check_reachable(address)
@@ -280,13 +293,15 @@ def _only_on_loopback(port: int) -> bool:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Ray's notices off standard error; errors stay, and everything is in Ray's own log files."""
-    logger = logging.getLogger("ray")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.serve", "ray.tune")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def node_host() -> str:

@@ -68,3 +68,9 @@ def _listening() -> dict[str, set[str]]:
             if host:
                 found.setdefault(host, set()).add(name)
     return found
+
+
+@pytest.fixture
+def descendants() -> Callable[[], list[int]]:
+    """A function that returns the processes below this one."""
+    return lambda: _descendants(os.getpid())[1:]
