@@ -26,6 +26,6 @@ def tune(
     if call.show.as_json:
         call.show.result(found)
         return
-    columns = list(found.trials[0])
+    columns = list(dict.fromkeys(name for trial in found.trials for name in trial))
     call.show.table(columns, [[trial.get(column, "") for column in columns] for trial in found.trials])
     call.show.line(f"Best: {found.best}")

@@ -100,8 +100,9 @@ def summary(story: Story, path: Path, seconds: float) -> list[str]:
         f"  {path}  generated scans and curves; holds no real pixels",
         f"  {story.out / 'private' / 'comparison.html'}  real scans beside generated ones: keep it where the scans are",
         "",
-        "Next, with your own scans:",
-        f"  medgan-ray demo {story.out}-mine --scans FOLDER" if story.phantoms else "  step by step:",
+        f"Next, with your own scans: medgan-ray demo {story.out}-mine --scans FOLDER"
+        if story.phantoms
+        else "Next, step by step:",
         "  medgan-ray ingest FOLDER dataset && medgan-ray train dataset run && medgan-ray generate run out -n 16",
         "",
         NOT_CHECKED,
