@@ -111,15 +111,19 @@ def demo(
         searched = tell("Search", lambda: _search(settings() if trained.figures else None))
     if serve:
         tell("Serve", lambda: _serve(serve(run)))
-    story = Story(folder, scans is None, dataset, run, tell.chapters, ingested, trained, searched)
+    return _told(Story(folder, scans is None, dataset, run, tell.chapters, ingested, trained, searched), began)
+
+
+def _told(story: Story, began: float) -> DemoResult:
+    """Write the pages and return the result."""
     report, seconds = write(story), time.monotonic() - began
     return DemoResult(
-        out=out,
+        out=str(story.out),
         report=str(report),
-        dataset=dataset,
-        run=run,
-        images=trained.images,
-        figures=trained.figures,
+        dataset=story.dataset,
+        run=story.run,
+        images=story.trained.images,
+        figures=story.trained.figures,
         seconds=round(seconds, 1),
         summary=summary(story, report, seconds),
     )
