@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medgan_ray.config import merge
-from medgan_ray.errors import UsageError
+from medgan_ray.errors import InputError, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.ingest.pipeline import IngestResult
 from medgan_ray.store import is_remote
@@ -93,12 +93,9 @@ def demo(
     Raises:
         MedganError: what a step refuses.
     """
-    if is_remote(out):
-        raise UsageError("the demo writes to a local folder", out, "give a path")
-    began, steps, folder = time.monotonic(), steps or Steps(), Path(out)
+    began, steps, folder = time.monotonic(), steps or Steps(), _folder(out)
     options = merge(merge(DEFAULTS, FOR_PHANTOMS if scans is None else {}), config or {})
     dataset, run = str(folder / "dataset"), str(folder / "run")
-    folder.mkdir(parents=True, exist_ok=True)
     tell = _Teller(say)
     if scans is None:
         tell("Draw phantoms", lambda: _phantoms(str(folder / "scans")))
@@ -112,6 +109,16 @@ def demo(
     if serve:
         tell("Serve", lambda: _serve(serve(run)))
     return _told(Story(folder, scans is None, dataset, run, tell.chapters, ingested, trained, searched), began)
+
+
+def _folder(out: str) -> Path:
+    if is_remote(out):
+        raise UsageError("the demo writes to a local folder", out, "give a path")
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("cannot make the folder", out, error.strerror or "give another path") from None
+    return Path(out)
 
 
 def _told(story: Story, began: float) -> DemoResult:

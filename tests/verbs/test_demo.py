@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medgan_ray.errors import UsageError
+from medgan_ray.errors import InputError, UsageError
 from medgan_ray.host import Host
 from medgan_ray.verbs import demo as verb
 from medgan_ray.verbs.demo_page import Answer, Search
@@ -93,6 +93,9 @@ def test_no_search_where_nothing_can_be_measured(tmp_path: Path):
     assert any("left out" in line for line in result.summary)
 
 
-def test_a_remote_folder_is_refused():
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="local folder"):
         verb.demo("s3://bucket/demo")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot make the folder"):
+        verb.demo(str(tmp_path / "file"))
