@@ -23,6 +23,7 @@ from medgan_ray.engine.ranks import Ranks
 from medgan_ray.engine.record import Record
 from medgan_ray.engine.state import State
 from medgan_ray.engine.watch import Watch, preview_labels
+from medgan_ray.errors import InputError
 from medgan_ray.host import Host
 from medgan_ray.store import Store
 from medgan_ray.tasks.protocol import Share, Task, TrainSettings
@@ -123,7 +124,7 @@ class _Loop:
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint, the same one on every rank; return the images it has seen."""
-        found = checkpoints.newest(self.store, self.host.log) if self.ranks.rank == 0 else None
+        found = self._newest() if self.ranks.rank == 0 else None
         name = self.ranks.share_text(found.name if found else "")
         if not name:
             return 0
@@ -132,6 +133,28 @@ class _Loop:
         if self.ranks.rank == 0:
             self.host.log(f"resumed from checkpoint {name} at {checkpoint.images} images")
         return checkpoint.images
+
+    def _newest(self) -> checkpoints.Checkpoint | None:
+        """Return the newest whole checkpoint, after mending what a crash has left half written in ``best/``."""
+        best = read_json(self.store, BEST)
+        if best:
+            try:
+                versions.read_model(self.store.child("best"))
+            except InputError as error:
+                self.host.log(f"best model is written again: {error.what}")
+                self._mend_best(str(best["checkpoint"]))
+        return checkpoints.newest(self.store, self.host.log)
+
+    def _mend_best(self, name: str) -> None:
+        """Write the best model again from its checkpoint; without that, the next checkpoint becomes the best."""
+        try:
+            found = checkpoints.load(self.store, name)
+        except InputError:
+            self.store.delete(BEST)
+            return
+        prefix = "networks/average/"
+        weights = {key[len(prefix) :]: value for key, value in found.tensors.items() if key.startswith(prefix)}
+        self._write_best(name, found.images, weights, found.facts["figures"])
 
     def _step(self) -> None:
         plan = self.plan
@@ -190,12 +213,16 @@ class _Loop:
         if old and old["score"] is not None and float(old["score"]) < score:
             return str(old["checkpoint"])
         weights = self.task.networks["average"].state_dict()
-        plain = {key: value for key, value in figures.items() if math.isfinite(value)}
-        facts = {**self.plan.facts, "checkpoint": name, "images": self.images, "figures": plain}
-        versions.write_model(self.store.child("best"), weights, facts)
+        self._write_best(
+            name, self.images, weights, {key: each for key, each in figures.items() if math.isfinite(each)}
+        )
         kept = score if math.isfinite(score) else None
         write_json(self.store, BEST, {"checkpoint": name, "score": kept, "images": self.images})
         return name
+
+    def _write_best(self, name: str, images: int, weights: Mapping[str, Tensor], figures: Mapping[str, float]) -> None:
+        facts = {**self.plan.facts, "checkpoint": name, "images": images, "figures": figures}
+        versions.write_model(self.store.child("best"), weights, facts)
 
     def _finish(self) -> Outcome:
         """Measure the best model on the test split if the run is complete."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as distributed
 
+from medgan_ray import load_model
 from medgan_ray.artifacts import checkpoints
 from medgan_ray.errors import Interrupted, TrainingStopped, UsageError
 from medgan_ray.host import LocalHost
@@ -93,6 +94,19 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(dataset, tmp_p
     assert any(f"checkpoint {newest} is corrupt" in said for said in host.said)
     assert any("at 64 images" in said for said in host.said)
     assert result.images == whole.images == 160
+
+
+def test_a_best_model_left_half_written_is_mended(dataset, tmp_path):
+    run = open_store(str(tmp_path / "run"))
+    train(dataset, run.uri, {**SMALL, "images": 64})
+    whole = run.read("best/model.safetensors")
+    run.replace("best/model.safetensors", b"of a checkpoint that was never committed")
+    host = Stopping(after=1)
+    train(dataset, run.uri, {**SMALL, "images": 320}, host)
+    assert "best model is written again: weights do not match their SHA-256" in host.said
+    run.replace("best/model.json", b"{")
+    train(dataset, run.uri, {**SMALL, "images": 320}, Stopping())
+    assert load_model(run.uri).card.images == 320 and whole != run.read("best/model.safetensors")
 
 
 def test_another_configuration_for_the_same_run_is_refused(dataset, tmp_path):
