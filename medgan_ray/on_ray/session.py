@@ -185,7 +185,7 @@ def _started(scratch: Path, cpus: int | None, gpus: int | None, dashboard: bool)
     _reread()
 
     try:
-        with _quiet():
+        with quiet():
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -212,7 +212,7 @@ def _joined(address: str) -> Iterator[None]:
 
     try:
         _check_reachable(address)
-        with _quiet():
+        with quiet():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_package())
             except (ConnectionError, RuntimeError, OSError, ray.exceptions.RayError) as error:
@@ -291,7 +291,7 @@ def _only_on_loopback(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Ray's notices off standard error; errors stay, and everything is in Ray's own log files."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.serve", "ray.tune")]
     levels = [logger.level for logger in loggers]

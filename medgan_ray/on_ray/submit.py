@@ -32,6 +32,7 @@ CARRIED = ("--config", "--space", "--subjects-from")
 OWN_PLACEMENT = ("train", "tune", "serve", "demo")
 """Verbs that place their work on Ray; the others work in the job's own process, which gets a CPU slot for it."""
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+AGENT_WITHIN_S = 30.0
 _RETRY_S = 1.0
 _log = logging.getLogger("medgan_ray")
 
@@ -61,14 +62,8 @@ def submit(
         raise UsageError("no verb to submit", "", "name one: medgan-ray submit train DATASET RUN")
     url = dashboard(address or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS)
     write = output or _write
-    with tempfile.TemporaryDirectory(prefix="medgan-ray-") as folder, _client(url) as client:
-        carried = pack(words, Path(folder))
-        job = client.submit_job(
-            entrypoint=shlex.join(["python", "-m", "medgan_ray", *carried]),
-            runtime_env={"working_dir": folder, "env_vars": _environment()},
-            entrypoint_num_cpus=0 if words[0] in OWN_PLACEMENT else 1,
-            metadata={"verb": words[0]},
-        )
+    with tempfile.TemporaryDirectory(prefix="medgan-ray-") as folder, _client(url) as client, session.quiet():
+        job = _started(client, url, words, folder)
         how = f"follow it with: ray job logs --follow --address {url} {job}"
         if detach:
             _log.info("job %s runs; %s", job, how)
@@ -78,6 +73,24 @@ def submit(
             return _followed(client, job, write)
         except KeyboardInterrupt:
             raise Interrupted(f"job {job} goes on", url, how) from None
+
+
+def _started(client: "JobSubmissionClient", url: str, words: Sequence[str], folder: str) -> str:
+    """Start the job and return its id; a head that has only just begun is waited for."""
+    entrypoint = shlex.join(["python", "-m", "medgan_ray", *pack(words, Path(folder))])
+    slots = 0 if words[0] in OWN_PLACEMENT else 1
+    environment = {"working_dir": folder, "env_vars": _environment()}
+    deadline = time.monotonic() + AGENT_WITHIN_S
+    while True:
+        try:
+            job: str = client.submit_job(
+                entrypoint=entrypoint, runtime_env=environment, entrypoint_num_cpus=slots, metadata={"verb": words[0]}
+            )
+            return job
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise session.no_cluster(url, error) from error
+            time.sleep(_RETRY_S)
 
 
 def dashboard(address: str) -> str:
@@ -153,11 +166,12 @@ def _client(url: str) -> "Iterator[JobSubmissionClient]":
     before = session.prepare_joining(loopback=session.on_loopback())
     before |= {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
     try:
+        from ray.exceptions import RayError
         from ray.job_submission import JobSubmissionClient
 
         try:
             client = JobSubmissionClient(url)
-        except (ConnectionError, RuntimeError, OSError) as error:
+        except (ConnectionError, RuntimeError, OSError, RayError) as error:
             raise session.no_cluster(url, error) from error
         yield client
     finally:

@@ -37,7 +37,7 @@ def test_a_broken_cluster_file_is_refused_in_one_line(tmp_path: Path, old: str, 
 
 
 def test_a_missing_cluster_file_is_named() -> None:
-    with pytest.raises(InputError, match="nowhere.yaml"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml"):
         session.check_cluster_file("nowhere.yaml")
 
 
