@@ -67,7 +67,7 @@ def test_a_search_stops_bad_trials_and_goes_on(ray_instance: Path, data: str, tm
 def test_a_search_that_is_done_starts_nothing(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = {**SPACE, "trials": 1}
     store = open_store(str(tmp_path / "search"))
-    monkeypatch.setattr("medgan_ray.on_ray.session.local", lambda **_: pytest.fail("started"))
+    monkeypatch.setattr("medgan_ray.on_ray.session.local", lambda *_, **__: pytest.fail("started"))
     with pytest.raises(pytest.fail.Exception, match="started"):
         tune(data, store.uri, space, SHARED)
     board = {"trials": [{"name": "trial-000", "values": {}, "state": "failed", "reason": "no luck"}]}
