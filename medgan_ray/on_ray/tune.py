@@ -2,8 +2,9 @@
 
     tune("heads", "search", "search_spaces/quick.yaml", {"seed": 0})
 
-A trial of one worker trains in the trial's own process; one of several nests a trainer (which costs about ten seconds
-more). What decides is in our own ledger and in the runs, so Ray's experiment state may be lost at any moment.
+A trial of one worker trains in the trial's own process. One of several nests a trainer, which costs about ten seconds
+more, and is never stopped early: Ray would keep the slots of a nested trainer whose trial it has killed. What decides
+is in our own ledger and in the runs, so Ray's experiment state may be lost at any moment.
 """
 
 import logging
@@ -253,7 +254,10 @@ class _Search:
         total = self.config.images
         grace = max(1, total // RUNGS)
         asha = ASHAScheduler(time_attr="images", max_t=2 * total, grace_period=grace, reduction_factor=2)
-        scheduler = asha if self.space.scheduler == "asha" else FIFOScheduler()
+        early = self.space.scheduler == "asha" and self.workers == 1
+        if self.space.scheduler == "asha" and not early:
+            self.host.log("trials of several workers are not stopped early")
+        scheduler = asha if early else FIFOScheduler()
         if given is not None:
             scheduler = given.scheduler or scheduler
             concurrent = min(concurrent, given.max_concurrent_trials or concurrent)
