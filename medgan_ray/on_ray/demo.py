@@ -34,6 +34,8 @@ SPACE: dict[str, Any] = {
     "searcher": "random",
     "space": {"train.lr": {"loguniform": [3.0e-4, 3.0e-3]}, "train.gamma": {"choice": [2.5, 5, 10, 20]}},
 }
+TRIALS: dict[str, Any] = {"train": {"figure_samples": 128, "floor_draws": 5, "checkpoint_images": 320}}
+"""What keeps a short trial from spending its time on figures."""
 ASKED, ANSWER_WITHIN_S = 4, 60
 
 
@@ -77,7 +79,7 @@ def _train(
 
 def _search(address: str | None, dataset: str, runs: str, config: Mapping[str, Any]) -> Search:
     shared = {key: value for key, value in config.items() if key not in ("images", "workers")}
-    found = tune(dataset, runs, SPACE, shared, address)
+    found = tune(dataset, runs, SPACE, merge(TRIALS, shared), address)
     names = list(SPACE["space"])
     rows = [
         (trial["name"], trial["state"], trial["score"], trial["images"], *map(trial.get, names))

@@ -38,7 +38,7 @@ def test_the_search_is_told_in_rows(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(placed, "tune", tune)
     found = placed._search(None, "data", "runs", {"images": 9, "workers": 2, "seed": 4})
-    assert given == ["data", "runs", placed.SPACE, {"seed": 4}, None]
+    assert given == ["data", "runs", placed.SPACE, {**placed.TRIALS, "seed": 4}, None]
     assert found.stopped_early == 1
     assert found.rows == (
         ("trial-001", "finished", 2.5, 80, 0.001, 5),
