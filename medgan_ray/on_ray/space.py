@@ -40,8 +40,8 @@ class Space(Section):
     """Images a trial sees if it isn't stopped early."""
     scheduler: Literal["asha", "none"] = "asha"
     """asha stops trials of one worker that are worse than the median at 1/7, 2/7 and 4/7 of their images."""
-    searcher: Literal["random", "optuna"] = "random"
-    """Where configurations come from; optuna needs the extra of that name."""
+    searcher: Literal["random"] = "random"
+    """Where configurations come from."""
     space: dict[str, dict[str, list[Any]]] = Field(min_length=1)
     """Dotted keys, each with one distribution."""
 
