@@ -165,10 +165,13 @@ def _ingest(source: str, dataset: str, options: Mapping[str, Any]) -> tuple[Inge
     found = ingest_scans(source, dataset, local)
     refused = ", ".join(f"{count} {reason}" for reason, count in found.rejected.items())
     splits = found.splits
+    kept = (
+        "no patient is in two of these" if found.subjects else "whose they are is not known, so a patient may be in two"
+    )
     return found, (
-        f"{found.samples:,} scans of {found.subjects:,} patients went into a dataset of 16-bit images ({dataset}); "
-        f"files not taken: {refused or 'none'}. {splits.get('train', 0):,} are for learning, {splits.get('val', 0):,} "
-        f"for choosing, {splits.get('test', 0):,} for judging; no patient is in two of these."
+        f"{found.samples:,} scans of {found.subjects or 'unnamed'} patients went into a dataset of 16-bit images "
+        f"({dataset}); files not taken: {refused or 'none'}. {splits.get('train', 0):,} are for learning, "
+        f"{splits.get('val', 0):,} for choosing, {splits.get('test', 0):,} for judging; {kept}."
     )
 
 

@@ -114,7 +114,7 @@ def _report(story: Story, generated: Sequence[Panel]) -> Page:
     trained, found = story.trained, story.ingested
     facts = [
         Fact(name="Scans", value=f"{found.samples:,}"),
-        Fact(name="Patients", value=f"{found.subjects:,}"),
+        Fact(name="Patients", value=f"{found.subjects:,}" if found.subjects else "unknown"),
         Fact(name="Images seen in training", value=f"{trained.images:,}"),
         Fact(name="Distance to real scans (1: as good)", value=_ratio(story.trained.figures)),
     ]

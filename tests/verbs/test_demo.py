@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.host import Host
@@ -91,6 +93,19 @@ def test_no_search_where_nothing_can_be_measured(tmp_path: Path):
 
     result = verb.demo(str(tmp_path), config=SMALL, steps=verb.Steps(search=search))
     assert any("left out" in line for line in result.summary)
+
+
+def test_scans_whose_patients_are_unknown_are_said_to_be(tmp_path: Path):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        for index in range(6):
+            pixels = np.random.default_rng(100 * seed + index).integers(0, 256, (40, 40), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "scans" / name / f"{index}.png")
+    result = verb.demo(str(tmp_path / "out"), str(tmp_path / "scans"), SMALL)
+    text = "\n".join(result.summary)
+    assert "12 scans of unnamed patients" in text and "a patient may be in two" in text
+    assert "no patient is in two" not in text
+    assert "unknown" in Path(result.report).read_text("utf-8")
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path):
