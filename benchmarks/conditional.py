@@ -32,8 +32,8 @@ STEPS, BATCH = 600, 64
 def main() -> None:
     """Train, classify and print the tables."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("scans", type=Path)
-    words.add_argument("out", type=Path)
+    words.add_argument("scans", type=Path, nargs="?", default=Path("../shared/data/mednist"))
+    words.add_argument("out", type=Path, nargs="?", default=Path("out/conditional"))
     words.add_argument("--images", type=int, default=150_000)
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--workers", type=int, default=2)

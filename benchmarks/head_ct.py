@@ -25,8 +25,8 @@ GOALS = {"whole_ratio": "<= 1.2", "patches_ratio": "<= 1.75", "power": "0.75 to 
 def main() -> None:
     """Train the seeds and print the table."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("scans", type=Path)
-    words.add_argument("out", type=Path)
+    words.add_argument("scans", type=Path, nargs="?", default=Path("../shared/data/mednist/HeadCT"))
+    words.add_argument("out", type=Path, nargs="?", default=Path("out/head_ct"))
     words.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     words.add_argument("--images", type=int, default=75_000)
     words.add_argument("--workers", type=int, default=2)

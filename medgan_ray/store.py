@@ -57,11 +57,7 @@ def open_store(uri: str) -> "Store":
 
 
 def safe_key(key: str) -> str:
-    """Return ``key`` if it stays below a root.
-
-    Raises:
-        UsageError: if it is absolute or climbs out.
-    """
+    """Return ``key`` if it stays below a root; UsageError if it is absolute or climbs out."""
     if not key or key.startswith("/") or ".." in PurePosixPath(key).parts:
         raise UsageError("not a key below the store", key)
     return key
@@ -123,11 +119,7 @@ class Store(abc.ABC):
         """Remove ``key`` if it is there."""
 
     def path(self, key: str = "") -> Path:
-        """Return the local path of ``key``.
-
-        Raises:
-            UsageError: if this store isn't local.
-        """
+        """Return the local path of ``key``; UsageError if this store isn't local."""
         raise UsageError("not a local folder", self.uri, "give a local path here")
 
 

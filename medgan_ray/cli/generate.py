@@ -25,8 +25,8 @@ def generate(
         if call.placed:
             from medgan_ray.on_ray import chores
 
-            shared = call.settings.ray.shared_paths
-            result = chores.generate_scans(model, out, n, label, seed, form, bar.update, call.address, shared)
+            place = chores.Place(call.address, call.settings.ray.shared_paths)
+            result = chores.generate_scans(model, out, n, label, seed, form, bar.update, place)
         else:
             from medgan_ray.verbs.generate import generate_scans
 

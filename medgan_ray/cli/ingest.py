@@ -23,7 +23,8 @@ def ingest(
         if call.placed:
             from medgan_ray.on_ray import chores
 
-            result = chores.ingest_scans(sources, dataset, call.config, bar.update, dry_run, call.address)
+            place = chores.Place(call.address, call.settings.ray.shared_paths)
+            result = chores.ingest_scans(sources, dataset, call.config, bar.update, dry_run, place)
         else:
             from medgan_ray.verbs.ingest import ingest_scans
 

@@ -1,8 +1,9 @@
 """Verbs that are one piece of work, placed as a Ray task, so that nothing heavy runs in the driver of a cluster.
 
-ingest_scans("s3://archive/ct", "s3://bucket/heads", {"size": 128}, address="head:6379")
+ingest_scans("s3://archive/ct", "s3://bucket/heads", {"size": 128}, place=Place("head:6379"))
 """
 
+import dataclasses
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -21,15 +22,31 @@ Value = TypeVar("Value")
 INGEST_CPUS = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a task runs.
+
+    Attributes:
+        address: ``host:port`` of a cluster; None reads RAY_ADDRESS and otherwise starts a local instance.
+        shared_paths: local paths are seen by all nodes of the cluster.
+    """
+
+    address: str | None = None
+    shared_paths: bool = False
+
+
+HERE = Place()
+
+
 def ingest_scans(
     source: str | list[str],
     dataset: str,
     config: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
-    address: str | None = None,
+    place: Place = HERE,
 ) -> IngestResult:
-    """Do what ``verbs.ingest.ingest_scans`` does, as a task of the Ray cluster at ``address``."""
+    """Do what ``verbs.ingest.ingest_scans`` does, as a Ray task."""
     sources = [absolute(name) for name in ([source] if isinstance(source, str) else source)]
     settings = placed(config)
 
@@ -38,7 +55,7 @@ def ingest_scans(
 
         return ingest.ingest_scans(sources, absolute(dataset), rank_config(settings), tell, dry_run)
 
-    return _as_task(work, INGEST_CPUS, [*sources, absolute(dataset)], settings.ray.shared_paths, progress, address)
+    return _as_task(work, INGEST_CPUS, [*sources, absolute(dataset)], progress, place)
 
 
 def generate_scans(
@@ -49,17 +66,16 @@ def generate_scans(
     seed: int = 0,
     form: str = "png",
     progress: Progress | None = None,
-    address: str | None = None,
-    shared_paths: bool = False,
+    place: Place = HERE,
 ) -> GenerateResult:
-    """Do what ``verbs.generate.generate_scans`` does, as a task of the Ray cluster at ``address``."""
+    """Do what ``verbs.generate.generate_scans`` does, as a Ray task."""
 
     def work(tell: Progress) -> GenerateResult:
         from medgan_ray.verbs import generate
 
         return generate.generate_scans(absolute(model), absolute(out), n, label, seed, form, tell)
 
-    return _as_task(work, 1, [absolute(model), absolute(out)], shared_paths, progress, address)
+    return _as_task(work, 1, [absolute(model), absolute(out)], progress, place)
 
 
 class _Told(LocalHost):
@@ -79,12 +95,11 @@ def _as_task(
     work: Callable[[Progress], Value],
     cpus: int,
     paths: list[str],
-    shared_paths: bool,
     progress: Progress | None,
-    address: str | None,
+    place: Place,
 ) -> Value:
-    with session.local(address, cpus=max(cpus, os.cpu_count() or 1)):
-        session.check_paths(*paths, shared=shared_paths)
+    with session.local(place.address, cpus=max(cpus, os.cpu_count() or 1)):
+        session.check_paths(*paths, shared=place.shared_paths)
         import ray
 
         from medgan_ray.on_ray.board import Board

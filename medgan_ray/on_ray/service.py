@@ -137,7 +137,14 @@ def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float,
         proxied: Ray Serve's proxy stands in front.
     """
     app = FastAPI(title="medgan-ray", version=__version__, description="Synthetic scans. Not a medical device.")
-    admission, turn = Admission(max_images), asyncio.Lock()
+    _tell(app, models)
+    _generate(app, models, Admission(max_images), wait_s)
+    _explain(app)
+    return Gate(app, keys)
+
+
+def _tell(app: FastAPI, models: Models) -> None:
+    """Add the routes that say how things stand."""
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -155,6 +162,17 @@ def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float,
     async def list_models() -> dict[str, Any]:
         """Return the models: names, versions, classes, sizes, cards."""
         return {"models": models.described()}
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        """Return a page to try it in a browser."""
+        policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+        return HTMLResponse(PAGE, headers={"Content-Security-Policy": f"{policy}; img-src blob:"})
+
+
+def _generate(app: FastAPI, models: Models, admission: Admission, wait_s: float) -> None:
+    """Add the route that makes images, one request at a time."""
+    turn = asyncio.Lock()
 
     @app.post("/v1/generate", response_class=Response)
     async def generate(ask: Ask) -> Response:
@@ -177,15 +195,6 @@ def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float,
             finally:
                 turn.release()
         return _answer(body, name, ask, {"X-Model-Version": model.version, "X-Seed": str(seed)})
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        """Return a page to try it in a browser."""
-        policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-        return HTMLResponse(PAGE, headers={"Content-Security-Policy": f"{policy}; img-src blob:"})
-
-    _explain(app)
-    return Gate(app, keys, proxied)
 
 
 def _explain(app: FastAPI) -> None:
