@@ -140,7 +140,7 @@ def build(models: Models, keys: tuple[str, ...], max_images: int, wait_s: float,
     _tell(app, models)
     _generate(app, models, Admission(max_images), wait_s)
     _explain(app)
-    return Gate(app, keys)
+    return Gate(app, keys, proxied)
 
 
 def _tell(app: FastAPI, models: Models) -> None:
