@@ -51,6 +51,7 @@ def test_bytes_and_paths_read_alike(scans: list[Source]) -> None:
     assert by_path.facts == by_bytes.facts
 
 
+@pytest.mark.fuzz
 def test_a_file_that_hangs_costs_only_itself(scans: list[Source], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "never.dcm")
     hanging = Source("never.dcm", path=str(tmp_path / "never.dcm"))
@@ -58,6 +59,7 @@ def test_a_file_that_hangs_costs_only_itself(scans: list[Source], tmp_path: Path
     assert [outcome.refusal for outcome in outcomes] == ["", "too_slow", ""]
 
 
+@pytest.mark.fuzz
 def test_a_process_that_dies_costs_only_its_file(scans: list[Source]) -> None:
     def deadly() -> bytes:
         for child in children():
@@ -68,6 +70,7 @@ def test_a_process_that_dies_costs_only_its_file(scans: list[Source]) -> None:
     assert [outcome.refusal for outcome in outcomes] == ["", "decoder_crashed", ""]
 
 
+@pytest.mark.fuzz
 def test_a_bomb_meets_the_memory_limit(scans: list[Source], tmp_path: Path) -> None:
     """Deflated DICOM unpacks before its header can be read: only the process's own limit stops it."""
     head = Path(scans[0].path or "").read_bytes()[:132]

@@ -44,6 +44,7 @@ class Recording(LocalHost):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.chaos
 def test_a_killed_worker_changes_no_bit(ray_instance: Path, data: str, tmp_path: Path, descendants: Any) -> None:
     from ray.train import Result, ScalingConfig
 
