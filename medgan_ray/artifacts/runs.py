@@ -26,7 +26,7 @@ def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str
         run: the run's store.
         config: the effective configuration.
         manifest: digest of the dataset's manifest.
-        free: top-level keys that may differ when a run goes on.
+        free: dotted keys that may differ when a run goes on.
 
     Raises:
         UsageError: if the run was begun with another configuration or on another dataset.
@@ -75,7 +75,9 @@ def write_json(store: Store, key: str, values: dict[str, Any]) -> None:
 
 def _differences(old: dict[str, Any], new: dict[str, Any], free: frozenset[str], prefix: str = "") -> set[str]:
     found = set()
-    for key in (old.keys() | new.keys()) - (free if not prefix else frozenset()):
+    for key in old.keys() | new.keys():
+        if f"{prefix}{key}" in free:
+            continue
         mine, theirs = old.get(key), new.get(key)
         if isinstance(mine, dict) and isinstance(theirs, dict):
             found |= _differences(mine, theirs, free, f"{prefix}{key}.")

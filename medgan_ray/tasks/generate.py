@@ -141,7 +141,7 @@ class _Alternating:
 def _placement(precision: str) -> tuple[torch.device, torch.dtype, bool]:
     """Return device, parameters' type and whether to use bfloat16 autocast.
 
-    A CPU without bfloat16 instructions emulates them hundreds of times slower, so ``auto`` looks first.
+    A CPU without bfloat16 instructions emulates them many times slower, so ``auto`` looks first.
     """
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     if precision == "auto":

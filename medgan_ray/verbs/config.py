@@ -13,7 +13,9 @@ from medgan_ray.models.augment import AugmentSettings
 from medgan_ray.models.catalog import ModelSettings
 from medgan_ray.tasks.protocol import TrainSettings
 
-FREE_WHEN_RESUMED = frozenset({"images", "workers", "time_limit_s", "data", "ingest", "split", "ray", "tune", "serve"})
+FREE_WHEN_RESUMED = frozenset(
+    {"images", "workers", "time_limit_s", "data.cache", "ingest", "split", "ray", "tune", "serve"}
+)
 """What may differ when the same run goes on: it places or prolongs the run, and does not change what it computes."""
 
 

@@ -114,6 +114,9 @@ def test_another_configuration_for_the_same_run_is_refused(dataset, tmp_path):
     train(dataset, run, SMALL)
     with pytest.raises(UsageError, match=r"begun with another train\.gamma"):
         begin(dataset, run, {**SMALL, "train": {**SMALL["train"], "gamma": 5.0}})
+    with pytest.raises(UsageError, match=r"begun with another data\.span_shards"):
+        begin(dataset, run, {**SMALL, "data": {"span_shards": 2}})
+    assert begin(dataset, run, {**SMALL, "data": {"cache": str(tmp_path)}}) is not None
     with pytest.raises(UsageError, match="begun on another dataset"):
         write_dataset(str(tmp_path / "other"), size=32, counts={"train": 50})
         begin(str(tmp_path / "other"), run, SMALL)
