@@ -16,7 +16,7 @@ from medgan_ray.artifacts.runs import read_json, write_json
 from medgan_ray.dataset.batches import Dataset
 from medgan_ray.dataset.manifest import Manifest
 from medgan_ray.engine.ranks import Ranks
-from medgan_ray.metrics.sliced import Metric, floor, patch_sliced_wasserstein, sliced_wasserstein
+from medgan_ray.metrics.sliced import floor_draw, patch_sliced_wasserstein, sliced_wasserstein
 from medgan_ray.metrics.spectrum import high_frequency_power, lattice_index
 from medgan_ray.store import Store
 from medgan_ray.tasks.protocol import Task, TrainSettings
@@ -66,9 +66,16 @@ class Watch:
         extra = seeds.permutation(len(train), dataset.manifest.content_digest, "floor")[: 3 * self.samples]
         pool = np.concatenate([self._real, to_signed(train.take(np.sort(extra)).image)])
         count = min(self.samples, len(pool) // 2)
-        floors = self._shared(
-            {name: partial(_floor_mean, metric, pool, count, draws) for name, metric in _DISTANCES.items()}
+        drawn = self._shared(
+            {
+                f"{name} {draw:04}": partial(floor_draw, metric, pool, count, draw)
+                for name, metric in _DISTANCES.items()
+                for draw in range(draws)
+            }
         )
+        floors = {
+            name: float(np.mean([value for key, value in drawn.items() if key.startswith(name)])) for name in _DISTANCES
+        }
         if self._ranks.rank == 0:
             write_json(self._run, "floors.json", {**kept, key: floors})
         return floors
@@ -101,7 +108,3 @@ def preview_labels(manifest: Manifest, count: int) -> NDArray[np.int32]:
 def _too_few(split: str, count: int) -> str:
     """Return why figures on a split would mean nothing, or an empty text."""
     return "" if count >= FEWEST else f"the {split} split holds {count} scans, quality figures need {FEWEST}"
-
-
-def _floor_mean(metric: Metric, pool: Images, count: int, draws: int) -> float:
-    return floor(metric, pool, count, draws).mean

@@ -92,11 +92,14 @@ def floor(metric: Metric, real: Images, n: int, draws: int = 20, seed: int = 0) 
     """
     if n < 1 or draws < 1 or len(real) < 2 * n:
         raise InputError(f"{len(real)} real images", "", f"a floor at n={n} needs {2 * max(n, 1)} and a draw")
-    values = []
-    for draw in range(draws):
-        order = seeds.permutation(len(real), "floor", seed, draw)
-        values.append(metric(real[order[:n]], real[order[n : 2 * n]]))
+    values = [floor_draw(metric, real, n, draw, seed) for draw in range(draws)]
     return Floor(float(np.mean(values)), min(values), max(values))
+
+
+def floor_draw(metric: Metric, real: Images, n: int, draw: int, seed: int = 0) -> float:
+    """Return one draw of ``floor``: draws cost most where images are many, so that ranks may share them out."""
+    order = seeds.permutation(len(real), "floor", seed, draw)
+    return metric(real[order[:n]], real[order[n : 2 * n]])
 
 
 def laplacian_pyramid(images: Images) -> list[Images]:

@@ -81,7 +81,7 @@ def _from_entry_point(name: str) -> Builder:
 
 def _dcgan(settings: ModelSettings, shape: Shape, condition_width: int, seed: int) -> Networks:
     width = settings.generator_width or 16
-    against = settings.discriminator_width or 24
+    against = settings.discriminator_width or 16
     with torch.device("meta"):
         generator = dcgan.Generator(settings.latent, condition_width, width, shape)
         discriminator = dcgan.Discriminator(condition_width, against, shape)
