@@ -4,6 +4,7 @@ Sections stand beside their components (``ModelSettings`` in ``models/catalog.py
 ``verbs/config.py``; this file knows none of them.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,6 +36,37 @@ class Section(pydantic.BaseModel):
             return cls.model_validate(dict(values))
         except pydantic.ValidationError as error:
             raise _as_usage_error(error, cls, where) from None
+
+
+def json_object(data: bytes, where: str) -> dict[str, Any]:
+    """Return the JSON object that bytes hold.
+
+    Raises:
+        InputError: naming ``where``, if they hold none.
+    """
+    try:
+        values = json.loads(data)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise InputError("not a JSON object", where, "restore it, or make it again")
+    return values
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: frozenset[str] = frozenset(), prefix: str = ""
+) -> set[str]:
+    """Return the dotted keys in which two nested dictionaries differ, those in ``free`` left out."""
+    found: set[str] = set()
+    for key in old.keys() | new.keys():
+        if f"{prefix}{key}" in free:
+            continue
+        mine, theirs = old.get(key), new.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            found |= differences(mine, theirs, free, f"{prefix}{key}.")
+        elif mine != theirs:
+            found.add(f"{prefix}{key}")
+    return found
 
 
 class _SafeLoader(yaml.SafeLoader):

@@ -14,11 +14,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from medgan_ray.errors import InputError, MedganError, StoreError, UsageError
 
@@ -188,29 +189,35 @@ class LocalStore(Store):
 
     def upload(self, key: str, path: Path) -> None:
         """Copy a local file to ``key``."""
-        self.replace(key, path.read_bytes())
+        with _local_errors(self, key), path.open("rb") as source, self._written(key, source) as written:
+            written.replace(self.path(key))
 
     def download(self, key: str, path: Path) -> None:
         """Copy ``key`` to a local file."""
         LocalStore(str(path.parent)).replace(path.name, self.read(key))
 
     def delete(self, key: str) -> None:
-        """Remove ``key``, and the folders that this leaves empty."""
+        """Remove ``key``, and the folders that this leaves empty, the store's own with them."""
         path = self.path(key)
         path.unlink(missing_ok=True)
         for folder in path.parents:
-            if folder == Path(self.uri) or not folder.is_dir() or any(folder.iterdir()):
+            if not folder.is_dir() or any(folder.iterdir()):
                 return
             folder.rmdir()
+            if folder == Path(self.uri):
+                return
 
     @contextlib.contextmanager
-    def _written(self, key: str, data: bytes) -> Iterator[Path]:
+    def _written(self, key: str, data: bytes | BinaryIO) -> Iterator[Path]:
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    shutil.copyfileobj(data, file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)

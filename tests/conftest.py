@@ -57,6 +57,24 @@ def ct_abdomen() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ct_series() -> Path:
+    """Three CT series: abdomen, head_gantry_tilt, head_jpeg_lossless."""
+    return shared_data("ct_series")
+
+
+@pytest.fixture(scope="session")
+def brain_mri() -> Path:
+    """JPEGs in class folders; labels.csv names near-duplicates."""
+    return shared_data("brain_mri")
+
+
+@pytest.fixture(scope="session")
+def chest_xray() -> Path:
+    """JPEGs with labels.csv: 140 patients, some under both labels."""
+    return shared_data("chest_xray")
+
+
+@pytest.fixture(scope="session")
 def ct_multi_patient() -> Path:
     """CT slices, 47 of 13 patients."""
     return shared_data("ct_multi_patient")

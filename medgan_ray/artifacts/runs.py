@@ -6,10 +6,10 @@ RUN/best.json    {"checkpoint", "score", "images"}
 RUN/result.json  what training gave, once it is complete
 """
 
-import json
 from typing import Any
 
 from medgan_ray import __version__
+from medgan_ray.config import differences, json_object
 from medgan_ray.dataset.manifest import canonical
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.store import Store
@@ -36,7 +36,7 @@ def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str
     old = read(run)
     if old["manifest"] != manifest:
         raise UsageError("this run was begun on another dataset", run.uri, "give the run another name")
-    different = sorted(_differences(old["config"], config, free))
+    different = sorted(differences(old["config"], config, free))
     if different:
         raise UsageError(f"this run was begun with another {different[0]}", run.uri, "give the run another name")
     return False
@@ -57,30 +57,9 @@ def read(run: Store) -> dict[str, Any]:
 def read_json(store: Store, key: str) -> dict[str, Any] | None:
     """Return the JSON object at ``key``, None if there is none; InputError if it is corrupt."""
     data, _ = store.read_version(key)
-    if data is None:
-        return None
-    try:
-        values = json.loads(data)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise InputError("not a JSON object", f"{store.uri}/{key}", "restore it")
-    return values
+    return None if data is None else json_object(data, f"{store.uri}/{key}")
 
 
 def write_json(store: Store, key: str, values: dict[str, Any]) -> None:
     """Write a JSON object at ``key``, whatever was there."""
     store.replace(key, canonical(values))
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], free: frozenset[str], prefix: str = "") -> set[str]:
-    found = set()
-    for key in old.keys() | new.keys():
-        if f"{prefix}{key}" in free:
-            continue
-        mine, theirs = old.get(key), new.get(key)
-        if isinstance(mine, dict) and isinstance(theirs, dict):
-            found |= _differences(mine, theirs, free, f"{prefix}{key}.")
-        elif mine != theirs:
-            found.add(f"{prefix}{key}")
-    return found

@@ -18,9 +18,7 @@ def image_digest(image: NDArray[np.uint16]) -> bytes:
 class ContentDigest:
     """Collects samples in any order; the digest depends on what they are, not on when they came."""
 
-    def __init__(
-        self, recipe: Mapping[str, Any], modality: str, intensity: Intensity, classes: Sequence[str]
-    ) -> None:
+    def __init__(self, recipe: Mapping[str, Any], modality: str, intensity: Intensity, classes: Sequence[str]) -> None:
         facts = {
             "recipe": recipe,
             "modality": modality,

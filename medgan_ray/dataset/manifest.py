@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from medgan_ray.config import Section
+from medgan_ray.config import Section, json_object
 from medgan_ray.errors import InputError, StoreError, UsageError
 from medgan_ray.store import Store
 
@@ -99,16 +99,31 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def write_manifest(store: Store, manifest: Manifest) -> str:
-    """Write the manifest under its digest, move the pointer to it and return the digest."""
+def write_manifest(store: Store, manifest: Manifest, before: str = "") -> str:
+    """Write the manifest under its digest, move the pointer to it and return the digest.
+
+    Args:
+        store: the dataset's.
+        manifest: what the dataset is from now on.
+        before: digest of the manifest that this one goes on from; empty for a new dataset.
+
+    Raises:
+        StoreError: if another writer has moved the pointer since.
+    """
     data = canonical(manifest.model_dump(mode="json"))
     digest = hashlib.sha256(data).hexdigest()
     store.create(f"manifests/{digest}.json", data)
-    pointer = canonical({"manifest": digest})
-    for _ in range(8):
-        if store.swap(POINTER, pointer, store.read_version(POINTER)[1]):
-            return digest
-    raise StoreError("others keep moving the pointer", f"{store.uri}/{POINTER}", "let one writer finish first")
+    found, version = store.read_version(POINTER)
+    there = _pointed(found, store) if found else ""
+    if there == digest:
+        return digest
+    if there != before or not store.swap(POINTER, canonical({"manifest": digest}), version):
+        raise StoreError("another writer finished first", f"{store.uri}/{POINTER}", "run the same command again")
+    return digest
+
+
+def _pointed(pointer: bytes, store: Store) -> str:
+    return str(json_object(pointer, f"{store.uri}/{POINTER}").get("manifest", ""))
 
 
 def read_manifest(store: Store, digest: str | None = None) -> tuple[Manifest, str]:
@@ -121,25 +136,15 @@ def read_manifest(store: Store, digest: str | None = None) -> tuple[Manifest, st
         data, _ = store.read_version(POINTER)
         if data is None:
             raise InputError("no dataset here", store.uri, "make one with 'medgan-ray ingest SOURCE DATASET'")
-        digest = str(_json(data, f"{store.uri}/{POINTER}").get("manifest", ""))
+        digest = _pointed(data, store)
     key = f"manifests/{digest}.json"
     data = store.read(key)
     if hashlib.sha256(data).hexdigest() != digest:
         raise InputError("manifest does not match its name", f"{store.uri}/{key}", "restore it, or ingest again")
-    values = _json(data, key)
+    values = json_object(data, key)
     if str(values.get("format", "")).split(".")[0] != FORMAT.split(".")[0]:
         raise InputError(f"manifest format {values.get('format')}", store.uri, f"this version reads {FORMAT}")
     try:
         return Manifest.parse(values, where=key), digest
     except UsageError as error:
         raise InputError("manifest is not valid", f"{store.uri}/{key}", str(error)) from None
-
-
-def _json(data: bytes, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(data)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise InputError("not a JSON object", where, "restore it, or ingest again")
-    return values

@@ -37,12 +37,14 @@ class Options:
     Attributes:
         luma: take the brightness of color images instead of refusing them.
         secondary: take secondary captures (screen shots, scanned film, generated images).
+        label_attribute: keyword of the attribute whose value is taken as the label; empty: none.
         inspect: only look: hash the stored values of every file that has pixels, and note what ingest would refuse.
     """
 
     luma: bool = False
     secondary: bool = False
     inspect: bool = False
+    label_attribute: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Facts:
     age_years: int = -1
     maker: str = ""
     view: str = ""
+    label: str = ""
+    """The value of the attribute that was asked for as the label."""
     positions: tuple[Triple | None, ...] = ()
     """ImagePositionPatient (0020,0032), millimeters."""
     orientations: tuple[tuple[float, ...] | None, ...] = ()

@@ -18,7 +18,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import ImplicitVRLittleEndian
 
 from medgan_ray.dicom import codestream, transforms
-from medgan_ray.dicom.facts import Facts, Options, gather, header_verdict
+from medgan_ray.dicom.facts import Facts, Options, gather, header_verdict, text
 from medgan_ray.dicom.refusals import Refused
 
 MAX_PIXELS = 1 << 28
@@ -56,6 +56,8 @@ def read_scan(data: bytes, options: Options) -> Scan:
 def _read_dicom(data: bytes, options: Options) -> Scan:
     dataset = open_dicom(data)
     facts = gather(dataset)
+    if options.label_attribute:
+        facts = facts.replace(label=text(dataset, options.label_attribute).strip())
     verdict = header_verdict(dataset, facts, options)
     if verdict and not options.inspect:
         raise Refused(verdict)

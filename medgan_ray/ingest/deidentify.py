@@ -63,6 +63,17 @@ def subject_key() -> SubjectKey:
         raise UsageError("cannot keep a subject key", str(path), f"{reason}; set {KEY_VARIABLE}") from None
 
 
+def check_key(key: SubjectKey, fingerprint: str, dataset: str) -> None:
+    """Refuse to add to a dataset whose subjects were hashed with another key: nobody could be matched.
+
+    Raises:
+        UsageError: naming both keys by their fingerprints.
+    """
+    if key.fingerprint != fingerprint:
+        what = f"this dataset was made with another subject key ({fingerprint}, not {key.fingerprint})"
+        raise UsageError(what, dataset, f"set {KEY_VARIABLE} to the key that it was made with")
+
+
 def _kept_key(path: Path) -> SubjectKey:
     warning = ""
     if not path.exists():

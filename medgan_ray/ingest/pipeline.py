@@ -1,195 +1,248 @@
 """The way of scans into a dataset: find, decode, resize, map, clean, split, write; the manifest comes last.
 
-Two passes: the first decodes each file once and keeps a small image in a temporary file; the second maps values, drops
-what is not wanted and writes shards. What comes out depends on the scans and the recipe alone, not on the order of
-files, their names or the number of processes.
+Two passes: the first decodes each file once and keeps a small image in parts beside the dataset (``parts``), so that an
+ingest that was interrupted goes on; the second puts series in order, maps values, drops what is not wanted and writes
+shards. What comes out depends on the scans and the recipe alone, not on the order of files, their names, the number of
+processes or the machines that decoded them. A dataset that is there already is added to.
 """
 
-import os
+import contextlib
+import dataclasses
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medgan_ray.dataset.manifest import POINTER, Intensity
-from medgan_ray.dicom import sandbox
-from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
-from medgan_ray.errors import InputError
-from medgan_ray.ingest import clean, deidentify, geometry, sources, values
-from medgan_ray.ingest.plan import IngestResult, IngestSettings, Plan, Record, Rejections
+from medgan_ray.ingest import clean, deidentify, parts, series, sources, values
+from medgan_ray.ingest.deidentify import SubjectKey
+from medgan_ray.ingest.existing import Existing, read_existing
+from medgan_ray.ingest.frames import Recipe
+from medgan_ray.ingest.parts import Images, Part
+from medgan_ray.ingest.plan import IngestResult, Plan, recipe_facts
+from medgan_ray.ingest.records import Rejections
+from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.ingest.spool import Spool
-from medgan_ray.store import open_store
+from medgan_ray.store import Store, open_store
 
 CHUNK = 256
+NOTES = 20
+"""Series that a result describes, at most."""
 
-__all__ = ["IngestResult", "IngestSettings", "Progress", "ingest"]
+__all__ = ["Decode", "IngestResult", "IngestSettings", "Progress", "ingest"]
 
 Progress = Callable[[int, int], None]
+
+
+class Decode(Protocol):
+    """Decodes parts and writes them to a store; tells each number of files that are done."""
+
+    def __call__(
+        self,
+        store: Store,
+        todo: Sequence[Part],
+        recipe: Recipe,
+        key: SubjectKey,
+        tell: Callable[[int], None] | None = None,
+    ) -> None:
+        """Decode and write."""
 
 
 def ingest(
     source: list[str],
     dataset: str,
-    size: tuple[int, int],
-    settings: IngestSettings,
+    recipe: Recipe,
     split: SplitSettings,
     progress: Progress | None = None,
     dry_run: bool = False,
+    decode: Decode = parts.decode,
 ) -> IngestResult:
-    """Turn scans into a dataset and return what became of them.
+    """Turn scans into a dataset, or add them to the one that is there, and return what became of them.
 
     Args:
-        source: folders, files or s3:// prefixes.
+        source: folders, files, archives, s3:// prefixes or DICOMweb services.
         dataset: where the dataset stands: a path or s3:// prefix.
-        size: height and width of the dataset's images, pixels.
-        settings: the recipe.
+        recipe: size of the dataset's images and settings.
         split: the shares of val and test.
         progress: called with the number of files done and of all.
         dry_run: only count; nothing is written.
+        decode: what decodes the parts of the archive, here or elsewhere.
 
     Raises:
         InputError: if a source is missing or empty, a labels file is unusable, or nothing could be taken.
-        StoreError: if a store fails.
+        UsageError: if the dataset was made with another recipe or key.
+        StoreError: if a store fails, or another ingest finished first.
     """
-    found = sources.find(source, settings.labels, skip=dataset)
-    # A bucket that is missing or closed should not show after hours of decoding.
-    open_store(dataset).exists(POINTER)
-    rejections, spool = Rejections(), Spool(size, np.float32)
-    stored = Spool(size, np.uint16)
-    try:
-        records = _decode(found, size, settings, rejections, spool, progress)
-        kept = _majority(records, rejections)
-        if kept:
-            intensity = values.intensity_map(_scale_of(records[kept[0]])[1], settings.window)
-            kept = _map(records, kept, spool, stored, intensity, settings, rejections)
-        if not kept:
-            raise InputError("nothing could be taken", ", ".join(source), rejections.summary())
-        plan = Plan([records[position] for position in kept], stored, settings, split, intensity, rejections)
-        if not plan.samples:
-            raise InputError("nothing could be taken", ", ".join(source), rejections.summary())
-        return plan.result(dataset, "") if dry_run else plan.write(dataset)
-    finally:
-        spool.close()
-        stored.close()
+    found = sources.find(source, recipe.settings.labels, skip=dataset)
+    store = open_store(dataset)
+    # A bucket that is missing or closed, or another recipe, should not show after hours of decoding.
+    existing = read_existing(store) if store.exists(POINTER) else None
+    if existing:
+        existing.check(recipe_facts(recipe, split), dataset)
+    key = deidentify.subject_key()
+    with contextlib.ExitStack() as stack:
+        beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
+        planned = parts.split(found, recipe, key)
+        _decode(beside, planned, recipe, key, progress, decode)
+        images = Images(beside, planned, recipe.size)
+        stack.callback(images.close)
+        stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
+        rejections = Rejections([item.source.name for item in found])
+        pass_two = _Second(images, stored, recipe, rejections)
+        if existing:
+            existing.read(store)
+        plan = pass_two.plan(split, existing)
+        if plan is None:
+            images.delete()
+            raise rejections.nothing(source)
+        if dry_run:
+            return dataclasses.replace(plan.result(dataset, ""), series=pass_two.notes)
+        result = plan.write(store, key)
+        images.delete()
+    warnings = [key.warning] if key.warning else []
+    return dataclasses.replace(result, dataset=dataset, series=pass_two.notes, warnings=warnings)
 
 
 def _decode(
-    found: list[sources.Found],
-    size: tuple[int, int],
-    settings: IngestSettings,
-    rejections: Rejections,
-    spool: Spool,
-    progress: Progress | None,
-) -> list[Record]:
-    """Decode every file once; return a record for each image that went into the spool."""
-    records: list[Record] = []
-    limits = sandbox.Limits(settings.file_limit_s, settings.memory_mb << 20)
-    options = Options(luma=settings.color == "luma", secondary=settings.secondary)
-    workers = settings.workers or min(8, os.cpu_count() or 1)
-    outcomes = sandbox.decode((item.source for item in found), workers, options=options, limits=limits)
-    for done, (item, outcome) in enumerate(zip(found, outcomes, strict=True), start=1):
-        if outcome.facts is None or outcome.values is None:
-            rejections.add(outcome.refusal, item.source.name)
-        else:
-            for frame, image in enumerate(outcome.values):
-                record = _take(item, outcome.facts, frame, image, size, rejections, spool)
-                records += [record] if record else []
+    store: Store, planned: list[Part], recipe: Recipe, key: SubjectKey, progress: Progress | None, decode: Decode
+) -> None:
+    """Decode what is not whole yet."""
+    todo = parts.missing(store, planned)
+    total = sum(len(part.found) for part in planned)
+    done = total - sum(len(part.found) for part in todo)
+
+    def tell(files: int) -> None:
+        nonlocal done
+        done += files
         if progress is not None:
-            progress(done, len(found))
-    return records
+            progress(done, total)
+
+    tell(0)
+    if todo:
+        decode(store, todo, recipe, key, tell)
 
 
-def _take(
-    item: sources.Found,
-    facts: Facts,
-    frame: int,
-    image: NDArray[np.float32],
-    size: tuple[int, int],
-    rejections: Rejections,
-    spool: Spool,
-) -> Record | None:
-    """Crop and resize one frame into the spool; return its record, or None if it is refused."""
-    spacing = facts.spacings[frame] if frame < len(facts.spacings) else None
-    part = geometry.crop(image.shape[0], image.shape[1], size, spacing)
-    reason = clean.frame_reason(image, part, size)
-    if reason is not None:
-        rejections.add(reason, item.source.name)
-        return None
-    scale = 255 / 65535 if facts.unit == "grey" and facts.bits == 16 else 1.0
-    spool.append(geometry.resize(image[part].astype(np.float64) * scale, size))
-    return Record(
-        name=item.source.name,
-        modality=facts.modality,
-        unit=facts.unit,
-        kind=facts.kind,
-        label=item.label,
-        folder=item.folder,
-        subject=deidentify.identity(facts, item.group),
-        series=f"{facts.study}/{facts.series}" if facts.series else item.source.name,
-        attributes=deidentify.attributes(facts),
-        spacing=geometry.spacing_after(spacing, part, size),
-    )
+class _Second:
+    """The second pass: from parts to a plan of the dataset."""
 
+    def __init__(self, images: Images, stored: Spool, recipe: Recipe, rejections: Rejections) -> None:
+        self._images, self._stored, self._recipe, self._rejections = images, stored, recipe, rejections
+        self._records, self._settings = images.records, recipe.settings
+        self.notes: list[dict[str, object]] = []
+        for refused in images.refused:
+            rejections.add(refused.reason, refused.item)
 
-def _scale_of(record: Record) -> tuple[str, str]:
-    """Return what all records of a dataset have in common."""
-    return record.modality, "relative" if record.unit == "voi" else record.unit
-
-
-def _majority(records: list[Record], rejections: Rejections) -> list[int]:
-    """Return the positions of the records of the commonest modality."""
-    counts = Counter(map(_scale_of, records))
-    if not counts:
-        return []
-    chosen = min(counts, key=lambda scale: (-counts[scale], scale))
-    for record in records:
-        if _scale_of(record) != chosen:
-            rejections.add("mixed_modality", record.name)
-    return [position for position, record in enumerate(records) if _scale_of(record) == chosen]
-
-
-def _map(
-    records: list[Record],
-    kept: list[int],
-    spool: Spool,
-    stored: Spool,
-    intensity: Intensity,
-    settings: IngestSettings,
-    rejections: Rejections,
-) -> list[int]:
-    """Write the 16-bit image of every kept record; return the records (now in the order of ``stored``) still kept."""
-    order: list[int] = []
-    for group in _groups(records, kept):
-        images = spool.read(group)
-        unit = records[group[0]].unit
-        if unit == "relative":
-            projection = len(group) == 1 and records[group[0]].modality in PROJECTION_MODALITIES
-            images = values.to_share(images, *(values.image_range if projection else values.body_range)(images))
-        mapped = values.quantize(images, intensity)
-        for position, image, contrast in zip(group, mapped, clean.contrast(mapped), strict=True):
-            if contrast < settings.min_contrast:
-                rejections.add("nearly_empty", records[position].name)
-            else:
-                stored.append(image)
-                order.append(position)
-    return order
-
-
-def _groups(records: list[Record], kept: list[int]) -> Iterator[list[int]]:
-    """Yield positions that share one intensity scale: a series where the modality has no unit, else any few."""
-    series: dict[str, list[int]] = {}
-    fixed: list[int] = []
-    for position in kept:
-        record = records[position]
-        if record.unit != "relative":
-            fixed.append(position)
-        elif record.modality in PROJECTION_MODALITIES:
-            yield [position]
+    def plan(self, split: SplitSettings, existing: Existing | None) -> Plan | None:
+        """Return the plan of the dataset, or None if it would hold nothing."""
+        kept = self._in_order(self._one_scale(existing))
+        if existing:
+            intensity = existing.manifest.intensity
+        elif kept:
+            intensity = values.intensity_map(self._records[kept[0]].scale[1], self._settings.window)
         else:
-            series.setdefault(record.series, []).append(position)
-    yield from series.values()
-    for start in range(0, len(fixed), CHUNK):
-        yield fixed[start : start + CHUNK]
+            return None
+        kept = self._map(kept, intensity)
+        if not kept and not existing:
+            return None
+        records = [self._records[position] for position in kept]
+        plan = Plan(records, self._stored, self._recipe, split, intensity, self._rejections, existing)
+        return plan if plan.samples else None
+
+    def _one_scale(self, existing: Existing | None) -> list[int]:
+        """Return the records of the dataset's modality, else of the commonest."""
+        counts = Counter(record.scale for record in self._records)
+        if existing:
+            chosen = (existing.manifest.modality, existing.manifest.intensity.unit)
+        elif counts:
+            chosen = min(counts, key=lambda scale: (-counts[scale], scale))
+        else:
+            return []
+        for record in self._records:
+            if record.scale != chosen:
+                self._rejections.add("mixed_modality", record.item)
+        return [position for position, record in enumerate(self._records) if record.scale == chosen]
+
+    def _in_order(self, kept: list[int]) -> list[int]:
+        """Put series in order; drop slices that are out of it or not asked for."""
+        chosen: list[int] = []
+        together: dict[str, list[int]] = {}
+        for position in kept:
+            record = self._records[position]
+            if record.series and record.modality not in PROJECTION_MODALITIES:
+                together.setdefault(record.series, []).append(position)
+            else:
+                chosen.append(position)
+        for members in together.values():
+            chosen += self._ordered(members)
+        return sorted(chosen)
+
+    def _ordered(self, everyone: list[int]) -> list[int]:
+        """Return a series' slices in order; exact copies of a slice share its fate, and are looked at later."""
+        copies: dict[str, list[int]] = {}
+        for position in everyone:
+            copies.setdefault(self._records[position].digest, []).append(position)
+        members = [some[0] for some in copies.values()]
+        records = [self._records[position] for position in members]
+        keep = self._settings.keep
+        found = series.examine(
+            [record.place for record in records],
+            [record.orientation for record in records],
+            [(record.digest, record.frame) for record in records],
+        )
+        if found.flags:
+            self._note(found, records[0].item)
+        fatal = [flag for flag in found.flags if flag not in keep]
+        apart = {row: reason for row, reason in found.apart.items() if reason not in keep}
+        order = [*found.order, *(row for row in found.apart if row not in apart)]
+        asked = set(series.wanted(self._settings.slices, order, len(found.steps_mm)))
+        reasons = apart | {row: "not_wanted_slice" for row in order if row not in asked}
+        if fatal:
+            reasons |= dict.fromkeys(order, fatal[0])
+        for row, reason in sorted(reasons.items()):
+            for position in copies[records[row].digest]:
+                self._rejections.add(reason, self._records[position].item)
+        return [position for row in order if row not in reasons for position in copies[records[row].digest]]
+
+    def _note(self, found: series.Geometry, item: int) -> None:
+        if len(self.notes) < NOTES:
+            shown = {"slices": len(found.order), "steps_mm": sorted(set(found.steps_mm))[:NOTES]}
+            name = self._rejections.name(item)
+            self.notes.append({**shown, "tilt_degrees": found.tilt_degrees, "flags": found.flags, "example": name})
+
+    def _map(self, kept: list[int], intensity: Intensity) -> list[int]:
+        """Write the 16-bit image of every kept record; return the records (in the order of ``stored``) still kept."""
+        order: list[int] = []
+        for group in self._groups(kept):
+            images = self._images.read(group)
+            record = self._records[group[0]]
+            if record.unit == "relative":
+                projection = len(group) == 1 and record.modality in PROJECTION_MODALITIES
+                images = values.to_share(images, *(values.image_range if projection else values.body_range)(images))
+            mapped = values.quantize(images, intensity)
+            for position, image, contrast in zip(group, mapped, clean.contrast(mapped), strict=True):
+                if contrast < self._settings.min_contrast and "nearly_empty" not in self._settings.keep:
+                    self._rejections.add("nearly_empty", self._records[position].item)
+                else:
+                    self._stored.append(image)
+                    order.append(position)
+        return order
+
+    def _groups(self, kept: list[int]) -> Iterator[list[int]]:
+        """Yield positions that share one intensity scale: a series where the modality has no unit, else any few."""
+        together: dict[str, list[int]] = {}
+        fixed: list[int] = []
+        for position in kept:
+            record = self._records[position]
+            if record.unit != "relative":
+                fixed.append(position)
+            elif record.modality in PROJECTION_MODALITIES:
+                yield [position]
+            else:
+                together.setdefault(record.series or f"file {record.item}", []).append(position)
+        yield from together.values()
+        for start in range(0, len(fixed), CHUNK):
+            yield fixed[start : start + CHUNK]

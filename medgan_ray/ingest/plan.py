@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
 
-from medgan_ray.config import Section
+from medgan_ray.dataset.content import ContentDigest, image_digest
 from medgan_ray.dataset.manifest import (
     SPLITS,
     Intensity,
@@ -20,35 +21,19 @@ from medgan_ray.dataset.manifest import (
     write_manifest,
 )
 from medgan_ray.dataset.shards import Samples, ShardWriter
-from medgan_ray.ingest import clean, deidentify
+from medgan_ray.errors import InputError
+from medgan_ray.ingest import clean, deidentify, groups, near
+from medgan_ray.ingest.deidentify import SubjectKey
+from medgan_ray.ingest.existing import Existing
+from medgan_ray.ingest.frames import Recipe
+from medgan_ray.ingest.reasons import Reason
+from medgan_ray.ingest.records import Record, Rejections
 from medgan_ray.ingest.split import SplitSettings, assign
 from medgan_ray.ingest.spool import Spool
-from medgan_ray.store import Store, open_store
+from medgan_ray.store import Store
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 CHUNK = 256
-EXAMPLES = 5
-
-
-class IngestSettings(Section):
-    """How scans become a dataset."""
-
-    window: Literal["lung", "brain", "soft", "bone", "full"] = "soft"
-    """CT: the range of Hounsfield units that the dataset holds; full is -1024 to 3071."""
-    labels: str = "auto"
-    """A CSV (file,label,patient), folders (class subfolders), none, or auto: labels.csv, else folders of pictures."""
-    color: Literal["refuse", "luma"] = "refuse"
-    """Color images are refused, or their brightness is taken."""
-    secondary: bool = False
-    """Take DICOM secondary captures (screen shots, scanned film, generated images)."""
-    min_contrast: float = Field(0.012, ge=0, lt=1)
-    """Least standard deviation of an image, as a share of the intensity map."""
-    workers: int = Field(0, ge=0, le=256)
-    """Decoding processes; 0: one a core, at most 8."""
-    file_limit_s: float = Field(20.0, gt=0)
-    """Seconds that decoding one file may take."""
-    memory_mb: int = Field(1536, ge=512)
-    """Address space of a decoding process, MiB."""
 
 
 @dataclass(frozen=True)
@@ -61,47 +46,26 @@ class IngestResult:
     subjects: int
     splits: dict[str, int]
     rejected: dict[str, int]
+    added: int = 0
+    """Samples that the dataset did not hold before."""
     modality: str = ""
     classes: dict[str, int] = field(default_factory=dict)
+    series: list[dict[str, Any]] = field(default_factory=list)
+    """Series whose slices are uneven or tilted: steps in millimeters, tilt in degrees, and a name for the terminal."""
     examples: dict[str, list[str]] = field(default_factory=dict)
     """A few names of what was not taken, by reason: for the terminal only, never kept."""
     warnings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Record:
-    """One image in the spool, with what is known of it."""
-
-    name: str
-    modality: str
-    unit: str
-    kind: str
-    label: str
-    folder: str
-    subject: str
-    series: str
-    attributes: tuple[int, ...]
-    spacing: tuple[float, float]
-
-
-class Rejections:
-    """What was not taken: counts, and a few names, by reason."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = {}
-
-    def add(self, reason: str, name: str) -> None:
-        """Note one more."""
-        reason = str(reason)
-        self.counts[reason] += 1
-        names = self.examples.setdefault(reason, [])
-        if len(names) < EXAMPLES:
-            names.append(name)
-
-    def summary(self) -> str:
-        """Return the counts in one phrase."""
-        return "refused: " + ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
+def recipe_facts(recipe: Recipe, split: SplitSettings) -> dict[str, Any]:
+    """Return what decides which samples a dataset holds, as the manifest keeps it."""
+    left_out = {"labels", "workers", "file_limit_s", "memory_mb", "allow_leakage"}
+    return {
+        "version": RECIPE_VERSION,
+        "size": list(recipe.size),
+        "ingest": recipe.settings.model_dump(mode="json", exclude=left_out),
+        "split": split.model_dump(mode="json"),
+    }
 
 
 class Plan:
@@ -109,99 +73,163 @@ class Plan:
 
     def __init__(
         self,
-        chosen: list[Record],
+        records: list[Record],
         stored: Spool,
-        settings: IngestSettings,
+        recipe: Recipe,
         split: SplitSettings,
         intensity: Intensity,
         rejections: Rejections,
+        existing: Existing | None,
     ) -> None:
-        self._stored, self._intensity, self._rejections = stored, intensity, rejections
-        self._size = stored.size
-        names = [_label(record) for record in chosen]
+        self._stored, self._intensity, self._rejections, self._existing = stored, intensity, rejections, existing
+        self._recipe, self._settings = recipe_facts(recipe, split), recipe.settings
         digests = [
-            hashlib.sha256(image.data).digest()
+            image_digest(image)
             for start in range(0, len(stored), CHUNK)
             for image in stored.read(range(start, min(start + CHUNK, len(stored))))
         ]
-        gone = clean.duplicates(digests, names, [_rank(record) for record in chosen])
-        for position, reason in sorted(gone.items()):
-            rejections.add(reason, chosen[position].name)
-        # The canonical order: by content, so that neither names nor the order of files leave a trace.
-        self._order = sorted(set(range(len(chosen))) - set(gone), key=lambda position: digests[position])
-        self._records = [chosen[position] for position in self._order]
-        self._digests = [digests[position] for position in self._order]
-        self._classes = tuple(sorted({names[position] for position in self._order} - {""}))
-        codes = {name: code for code, name in enumerate(self._classes)}
-        self._labels = [codes.get(names[position], -1) for position in self._order]
-        identities = [record.subject for record in self._records]
-        self._splits = assign(identities, self._digests, split)
-        self._identities = list(dict.fromkeys(name for name in identities if name))
-        self._recipe = {
-            "version": RECIPE_VERSION,
-            "size": list(stored.size),
-            "ingest": settings.model_dump(include={"window", "color", "secondary", "min_contrast"}),
-            "split": split.model_dump(),
-        }
+        kept = self._distinct(records, digests)
+        self._set_order(records, digests, kept)
+        self._set_classes()
+        self._set_splits(split)
 
-    def write(self, dataset: str) -> IngestResult:
-        """Write shards, then the manifest, then the pointer."""
-        key = deidentify.subject_key() if self._identities else None
-        store = open_store(dataset)
-        shards = [entry for name in SPLITS for entry in self._write_split(store, name)]
+    def write(self, store: Store, key: SubjectKey) -> IngestResult:
+        """Write shards, then the manifest, then the pointer; nothing if all samples are there already."""
+        before = self._existing
+        if before and not self._order:
+            return self.result(store.uri, before.sha256)
+        names = self._subject_names()
+        shards = [entry for name in SPLITS for entry in self._write_split(store, name, names)]
+        rejected = self._rejections.counts + Counter(before.manifest.rejected if before else {})
         manifest = Manifest(
-            modality=self._records[0].modality,
-            size=self._size,
+            modality=self._modality,
+            size=self._stored.size,
             intensity=self._intensity,
             labels=(LabelSet(name="class", classes=self._classes),) if self._classes else (),
             attributes=deidentify.ATTRIBUTES if self._has_attributes else (),
-            splits={name: self._entry(name) for name in SPLITS},
-            shards=tuple(shards),
-            subjects=tuple(key.hash(name) for name in self._identities) if key else (),
-            key_fingerprint=key.fingerprint if key else "",
-            rejected=dict(sorted(self._rejections.counts.items())),
+            splits=self._split_entries(),
+            shards=(*(before.manifest.shards if before else ()), *shards),
+            subjects=tuple(names),
+            key_fingerprint=key.fingerprint if any(names) else "",
+            rejected=dict(sorted(rejected.items())),
             recipe=self._recipe,
             spacing=self._uniform_spacing(),
             content_digest=self._content_digest(),
         )
-        warnings = [key.warning] if key and key.warning else []
-        return self.result(dataset, write_manifest(store, manifest), warnings)
+        sha256 = write_manifest(store, manifest, before.sha256 if before else "")
+        return self.result(store.uri, sha256)
 
-    def result(self, dataset: str, manifest: str, warnings: list[str] | None = None) -> IngestResult:
+    def result(self, dataset: str, sha256: str) -> IngestResult:
         """Return what became of the scans."""
-        counts = Counter(self._splits)
-        labels = Counter(self._classes[code] if code >= 0 else "unknown" for code in self._labels)
+        before = self._existing
+        splits = Counter(self._splits + (before.splits if before else []))
+        codes = self._labels + (before.labels if before else [])
+        classes = Counter(self._classes[code] if code >= 0 else "unknown" for code in codes)
         return IngestResult(
             dataset=dataset,
-            manifest=manifest,
-            samples=len(self._order),
-            subjects=len(self._identities),
-            splits={name: counts[name] for name in SPLITS},
+            manifest=sha256,
+            samples=splits.total(),
+            subjects=sum(bool(name) for name in self._subject_names()),
+            splits={name: splits[name] for name in SPLITS},
             rejected=dict(sorted(self._rejections.counts.items())),
-            modality=self._records[0].modality if self._records else "",
-            classes=dict(sorted(labels.items())) if self._classes else {},
+            added=len(self._order),
+            modality=self._modality,
+            classes=dict(sorted(classes.items())) if self._classes else {},
             examples=self._rejections.examples,
-            warnings=warnings or [],
         )
 
     @property
     def samples(self) -> int:
-        """How many images will be written."""
-        return len(self._order)
+        """How many samples the dataset will hold."""
+        return len(self._order) + (len(self._existing.digests) if self._existing else 0)
+
+    def _distinct(self, records: list[Record], digests: list[bytes]) -> list[int]:
+        """Return the positions of images that are no copies of each other, nor of what the dataset holds."""
+        gone = clean.duplicates(digests, [record.label for record in records], [_rank(record) for record in records])
+        there = set(self._existing.digests) if self._existing else set()
+        gone |= {position: Reason("duplicate") for position, digest in enumerate(digests) if digest in there}
+        for position, reason in sorted(gone.items()):
+            self._rejections.add(reason, records[position].item)
+        return [position for position in range(len(records)) if position not in gone]
+
+    def _set_order(self, records: list[Record], digests: list[bytes], kept: list[int]) -> None:
+        """Order by content, so that neither names nor the order of files leave a trace; group what stays together."""
+        order = sorted(kept, key=lambda position: digests[position])
+        before = self._existing
+        subjects = [records[position].subject for position in order] + (before.subjects if before else [])
+        near_sets = self._near_sets(order, subjects) if self._settings.near_duplicates == "group" else []
+        names = groups.together(subjects, near_sets)
+        there = groups.split_by(names[len(order) :], before.splits) if before else {}
+        self._fixed = {name: next(iter(splits)) for name, splits in there.items() if len(splits) == 1}
+        torn = {name for name, splits in there.items() if len(splits) > 1}
+        self._check_leakage(bool(torn))
+        rows = [row for row in range(len(order)) if names[row] not in torn]
+        for row in sorted(set(range(len(order))) - set(rows)):
+            self._rejections.add("near_duplicate", records[order[row]].item)
+        self._order = [order[row] for row in rows]
+        self._groups = [names[row] for row in rows]
+        self._records = [records[position] for position in self._order]
+        self._digests = [digests[position] for position in self._order]
+
+    def _near_sets(self, order: list[int], subjects: list[str]) -> list[tuple[int, ...]]:
+        """Return sets of rows that are almost the same image, among samples whose patient is unknown."""
+        before = self._existing
+        unknown = [row for row, subject in enumerate(subjects) if not subject]
+        if not unknown or unknown[0] >= len(order):
+            return []
+
+        def read(places: Sequence[int]) -> NDArray[np.uint16]:
+            rows = [unknown[place] for place in places]  # ascending: new ones come first
+            images = [self._stored.read([order[row] for row in rows if row < len(order)])]
+            if before:
+                images.append(before.images([row - len(order) for row in rows if row >= len(order)]))
+            return np.concatenate(images)
+
+        return [tuple(unknown[place] for place in some) for some in near.near_sets(len(unknown), read)]
+
+    def _check_leakage(self, torn: bool) -> None:
+        if torn and not self._settings.allow_leakage:
+            fix = "make the dataset anew, or go on with ingest.allow_leakage=true"
+            raise InputError("a patient or a group of near-duplicates stands in two splits already", "dataset", fix)
+
+    def _set_classes(self) -> None:
+        """Number the classes by name; new ones after those that shards hold already."""
+        known = self._existing.manifest.classes if self._existing else ()
+        new = sorted({record.label for record in self._records} - {"", *known})
+        if self._existing and not known:
+            new = []  # its shards have no column for labels
+        self._classes = (*known, *new)
+        codes = {name: code for code, name in enumerate(self._classes)}
+        self._labels = [codes.get(record.label, -1) for record in self._records]
+
+    def _set_splits(self, split: SplitSettings) -> None:
+        there = Counter(self._existing.splits if self._existing else [])
+        self._splits = assign(self._groups, self._digests, split, there, self._fixed)
+
+    @property
+    def _modality(self) -> str:
+        return self._existing.manifest.modality if self._existing else self._records[0].modality
 
     @property
     def _has_attributes(self) -> bool:
+        if self._existing:
+            return bool(self._existing.manifest.attributes)
         return any(code >= 0 for record in self._records for code in record.attributes)
 
-    def _write_split(self, store: Store, name: str) -> list[ShardEntry]:
+    def _subject_names(self) -> list[str]:
+        """Return the hashes that samples index; new ones after those that shards hold already."""
+        known = self._existing.manifest.subjects if self._existing else ()
+        return list(dict.fromkeys([*known, *(record.subject for record in self._records if record.subject)]))
+
+    def _write_split(self, store: Store, name: str, subjects: list[str]) -> list[ShardEntry]:
         writer = ShardWriter(store, name, hashlib.sha256(canonical(self._recipe)).hexdigest())
+        index = {subject: code for code, subject in enumerate(subjects)}
         rows = [row for row, split in enumerate(self._splits) if split == name]
         for start in range(0, len(rows), CHUNK):
-            writer.add(self._samples(rows[start : start + CHUNK]))
+            writer.add(self._samples(rows[start : start + CHUNK], index))
         return writer.close()
 
-    def _samples(self, rows: list[int]) -> Samples:
-        index = {name: code for code, name in enumerate(self._identities)}
+    def _samples(self, rows: list[int], index: dict[str, int]) -> Samples:
         records = [self._records[row] for row in rows]
         labels = [[self._labels[row]] for row in rows] if self._classes else np.empty((len(rows), 0))
         attributes = [record.attributes for record in records] if self._has_attributes else np.empty((len(rows), 0))
@@ -213,39 +241,34 @@ class Plan:
             spacing=np.asarray([record.spacing for record in records], np.float32),
         )
 
-    def _entry(self, name: str) -> SplitEntry:
-        rows = [row for row, split in enumerate(self._splits) if split == name]
-        subjects = {self._records[row].subject for row in rows} - {""}
-        return SplitEntry(samples=len(rows), subjects=len(subjects))
+    def _split_entries(self) -> dict[str, SplitEntry]:
+        before = self._existing
+        splits = self._splits + (before.splits if before else [])
+        subjects = [record.subject for record in self._records] + (before.subjects if before else [])
+        entries = {}
+        for name in SPLITS:
+            members = [subject for subject, split in zip(subjects, splits, strict=True) if split == name]
+            entries[name] = SplitEntry(samples=len(members), subjects=len(set(members) - {""}))
+        return entries
 
     def _uniform_spacing(self) -> tuple[float, ...] | None:
         spacings = np.asarray([record.spacing for record in self._records])
-        first = spacings[0]
+        there = self._existing.manifest.spacing if self._existing else tuple(spacings[0])
+        if there is None:
+            return None
+        first = np.asarray(there)
         same = np.isfinite(first).all() and np.allclose(spacings, first, rtol=1e-3, atol=0)
         return tuple(float(value) for value in np.round(first, 6)) if same else None
 
     def _content_digest(self) -> str:
-        """Return the digest of recipe, values, labels and splits."""
-        total = hashlib.sha256(
-            canonical(
-                {
-                    "recipe": self._recipe,
-                    "modality": self._records[0].modality,
-                    "intensity": self._intensity.model_dump(mode="json"),
-                    "classes": self._classes,
-                }
-            )
-        )
-        for digest, label, split in zip(self._digests, self._labels, self._splits, strict=True):
-            total.update(digest + label.to_bytes(4, "little", signed=True) + split.encode() + b"\0")
-        return total.hexdigest()
-
-
-def _label(record: Record) -> str:
-    """Return a record's label: the table's, else the class folder of a picture (DICOM's folders are patients)."""
-    return record.label or (record.folder if record.kind == "image" else "")
+        before = self._existing
+        digest = ContentDigest(self._recipe, self._modality, self._intensity, self._classes)
+        if before:
+            digest.add_digests(before.digests, before.labels, before.splits)
+        digest.add_digests(self._digests, self._labels, self._splits)
+        return digest.hexdigest()
 
 
 def _rank(record: Record) -> tuple[Any, ...]:
     """Return what decides between records of the same image, so that the order of files does not."""
-    return not record.subject, record.subject, record.attributes, str(record.spacing)
+    return not record.subject, record.attributes, str(record.spacing), str(record.place), record.subject

@@ -4,26 +4,34 @@ from enum import StrEnum
 
 from medgan_ray.dicom.refusals import REFUSALS
 
-Reason = StrEnum(  # type: ignore[misc]  # the codes of reading are listed once, in dicom/
-    "Reason",
-    [
-        *((code.upper(), code) for code in REFUSALS),
-        ("CONSTANT", "constant"),
-        ("DUPLICATE", "duplicate"),
-        ("LABEL_CONFLICT", "label_conflict"),
-        ("MIXED_MODALITY", "mixed_modality"),
-        ("NEARLY_EMPTY", "nearly_empty"),
-        ("TOO_SMALL", "too_small"),
-    ],
-)
-
-MEANINGS: dict[str, str] = {
-    **REFUSALS,
+_OF_IMAGES = {
     "constant": "every pixel has the same value",
     "duplicate": "the same image as one that was taken",
+    "duplicate_slice": "a second slice at a place where its series has one",
     "label_conflict": "the same image stands under two labels",
     "mixed_modality": "another modality than most of the scans; a dataset holds one",
+    "mixed_orientation": "another orientation than most of its series",
+    "near_duplicate": "almost the same image as ones that stand in two splits already",
     "nearly_empty": "hardly any contrast over the intensity map (ingest.min_contrast)",
+    "not_wanted_slice": "not among the slices asked for (ingest.slices)",
+    "tilted": "its series leans: slices are sheared against each other (gantry tilt)",
     "too_small": "less than half as many pixels a side as the dataset's images",
+    "uneven_slices": "its series has gaps or uneven steps between slices",
 }
+
+MEANINGS: dict[str, str] = dict(sorted({**REFUSALS, **_OF_IMAGES}.items()))
 """Each reason code with its meaning."""
+
+Reason = StrEnum("Reason", [(code.upper(), code) for code in MEANINGS])  # type: ignore[misc]  # one list of codes
+
+SWITCHABLE = frozenset(
+    {
+        "duplicate_slice",
+        "mixed_orientation",
+        "nearly_empty",
+        "tilted",
+        "too_small",
+        "uneven_slices",
+    }
+)
+"""The codes that ``ingest.keep`` switches off; the others leave nothing to take."""

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import pydicom.datadict
+
 from medgan_ray.dicom.sandbox import Source
-from medgan_ray.errors import InputError
+from medgan_ray.errors import InputError, UsageError
 from medgan_ray.store import Store, is_remote, open_store
 
 TABLE = "labels.csv"
+ATTRIBUTE = "attribute:"
 TABLE_BYTES = 256 << 20
 _GROUP_COLUMNS = ("patient", "subject", "group")
 
@@ -46,13 +49,21 @@ def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found
     Args:
         sources: folders, files or s3:// prefixes.
         labels: a CSV that names files relative to their source; ``auto``: a source's own ``labels.csv``, else class
-            subfolders; ``folders``: class subfolders; ``none``. Patients are read from ``labels.csv`` in any case.
+            subfolders; ``folders``: class subfolders; ``attribute:KEYWORD``: of the DICOM header; ``none``.
+            Patients are read from ``labels.csv`` in any case.
         skip: a local folder to leave out (the dataset that is being made).
 
     Raises:
         InputError: if a source is missing or empty, or a labels file can't be used (it is named).
     """
-    given = "" if labels in ("auto", "folders", "none") else labels
+    asked = labels.startswith(ATTRIBUTE)
+    if asked and not pydicom.datadict.tag_for_keyword(labels.removeprefix(ATTRIBUTE)):
+        raise UsageError(
+            f"no DICOM attribute is called {labels.removeprefix(ATTRIBUTE)!r}",
+            "ingest.labels",
+            "give its keyword, such as BodyPartExamined",
+        )
+    given = "" if asked or labels in ("auto", "folders", "none") else labels
     found: list[Found] = []
     for uri in sources:
         store, keys = _files(uri, skip)
@@ -71,7 +82,7 @@ def _found(store: Store, key: str, table: _Table | None, labels: str) -> Found:
     label, group = table.rows.get(key, _Row("", "")) if table else _Row("", "")
     parts = PurePosixPath(key).parts
     folder = parts[0] if len(parts) > 1 else ""
-    if labels in ("folders", "none"):
+    if labels in ("folders", "none") or labels.startswith(ATTRIBUTE):
         label, folder = folder if labels == "folders" else "", ""
     elif table and table.has_labels:
         folder = ""

@@ -1,7 +1,8 @@
 """Splits by patient: whole subjects go to train, val or test, by their content and never by the order of files."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field, model_validator
 
@@ -29,13 +30,21 @@ class SplitSettings(Section):
         return self
 
 
-def assign(subjects: Sequence[str], digests: Sequence[bytes], settings: SplitSettings) -> list[str]:
+def assign(
+    subjects: Sequence[str],
+    digests: Sequence[bytes],
+    settings: SplitSettings,
+    there: Mapping[str, int] | None = None,
+    fixed: Mapping[str, str] | None = None,
+) -> list[str]:
     """Return each sample's split.
 
     Args:
-        subjects: who each sample is of; an empty text is a subject of its own.
+        subjects: who each sample is of (a patient, or a group that stays together); an empty text is one of its own.
         digests: each sample's content digest.
         settings: the shares wanted.
+        there: how many samples each split holds already.
+        fixed: subjects whose split is decided already.
 
     With three subjects or more every split that is asked for gets at least one. Shares are met as nearly as whole
     subjects allow: one that would carry a split far over its share is passed over for the next.
@@ -43,22 +52,26 @@ def assign(subjects: Sequence[str], digests: Sequence[bytes], settings: SplitSet
     groups: dict[str, list[int]] = {}
     for position, subject in enumerate(subjects):
         groups.setdefault(f"s{subject}" if subject else f"d{digests[position].hex()}", []).append(position)
+    fixed, filled = fixed or {}, Counter(there or {})
+    splits = [fixed.get(subject, "train") if subject else "train" for subject in subjects]
+    for subject in fixed:
+        filled[fixed[subject]] += len(groups.pop(f"s{subject}", ()))
     waiting = sorted(groups.values(), key=lambda group: _key(sorted(digests[i] for i in group), settings.seed))
-    splits = ["train"] * len(subjects)
     shares = {"val": settings.val, "test": settings.test}
     asked = [name for name in SPLITS if shares.get(name, 0) > 0]
+    total = len(subjects) + sum((there or {}).values())
     for place, name in enumerate(asked):
         # One subject is left for training, and one for each split that is still to come.
-        most = len(waiting) - (len(asked) - place)
-        for group in _pick(waiting, shares[name] * len(subjects), most):
+        most = len(waiting) - (0 if filled["train"] else len(asked) - place)
+        for group in _pick(waiting, shares[name] * total - filled[name], most, filled[name] > 0):
             waiting.remove(group)
             for position in group:
                 splits[position] = name
     return splits
 
 
-def _pick(waiting: list[list[int]], target: float, most: int) -> list[list[int]]:
-    """Return at most ``most`` groups that together come near ``target`` samples; one at least, if any may go."""
+def _pick(waiting: list[list[int]], target: float, most: int, satisfied: bool) -> list[list[int]]:
+    """Return at most ``most`` groups that together come near ``target`` samples; one at least, unless satisfied."""
     if most < 1:
         return []
     picked: list[list[int]] = []
@@ -67,7 +80,7 @@ def _pick(waiting: list[list[int]], target: float, most: int) -> list[list[int]]
         if len(picked) < most and filled < target and filled + len(group) <= target * OVERSHOOT:
             picked.append(group)
             filled += len(group)
-    return picked or [min(waiting, key=len)]
+    return picked if picked or satisfied else [min(waiting, key=len)]
 
 
 def _key(digests: list[bytes], seed: int) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from medgan_ray.errors import MedganError
 from medgan_ray.host import LocalHost
-from medgan_ray.ingest.pipeline import IngestResult
+from medgan_ray.ingest import parts
+from medgan_ray.ingest.pipeline import Decode, IngestResult
 from medgan_ray.on_ray import session
 from medgan_ray.on_ray.train import absolute, placed, rank_config
 from medgan_ray.verbs.generate import GenerateResult
@@ -19,7 +20,8 @@ from medgan_ray.verbs.generate import GenerateResult
 Progress = Callable[[int, int], None]
 Value = TypeVar("Value")
 
-INGEST_CPUS = 2
+INGEST_CPUS = 1
+"""Of the task that waits for the others; Ray lends them its core meanwhile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +48,17 @@ def ingest_scans(
     dry_run: bool = False,
     place: Place = HERE,
 ) -> IngestResult:
-    """Do what ``verbs.ingest.ingest_scans`` does, as a Ray task."""
+    """Do what ``verbs.ingest.ingest_scans`` does, as a Ray task that hands the decoding out to others."""
     sources = [absolute(name) for name in ([source] if isinstance(source, str) else source)]
     settings = placed(config)
 
     def work(tell: Progress) -> IngestResult:
+        from medgan_ray.on_ray.ingest import decode_parts
         from medgan_ray.verbs import ingest
 
-        return ingest.ingest_scans(sources, absolute(dataset), rank_config(settings), tell, dry_run)
+        # Counting keeps its parts in a folder of this process, which no other node sees.
+        decode: Decode = parts.decode if dry_run else decode_parts
+        return ingest.ingest_scans(sources, absolute(dataset), rank_config(settings), tell, dry_run, decode)
 
     return _as_task(work, INGEST_CPUS, [*sources, absolute(dataset)], progress, place)
 

@@ -134,4 +134,7 @@ def _settled(value: Any) -> Any:
     """Return what must be the same when a search goes on: all but how many trials there are and how they are placed."""
     if not isinstance(value, dict):
         return value
-    return {key: each for key, each in value.items() if key not in ("trials", "ray", "tune", "serve", "data")}
+    kept = {key: each for key, each in value.items() if key not in ("trials", "ray", "tune", "serve")}
+    if isinstance(kept.get("data"), dict):
+        kept["data"] = {key: each for key, each in kept["data"].items() if key != "cache"}
+    return kept

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from medgan_ray.config import Section, expand
 from medgan_ray.dataset.cache import DataSettings
-from medgan_ray.ingest.pipeline import IngestSettings
+from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.models.augment import AugmentSettings
 from medgan_ray.models.catalog import ModelSettings

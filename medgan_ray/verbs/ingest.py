@@ -6,7 +6,9 @@ medgan-ray ingest SOURCE DATASET size=64 ingest.window=brain
 from collections.abc import Mapping
 from typing import Any
 
-from medgan_ray.ingest.pipeline import IngestResult, Progress, ingest
+from medgan_ray.ingest import parts
+from medgan_ray.ingest.frames import Recipe
+from medgan_ray.ingest.pipeline import Decode, IngestResult, Progress, ingest
 from medgan_ray.verbs.config import Config
 
 DEFAULT_SIZE = (64, 64)
@@ -18,6 +20,7 @@ def ingest_scans(
     config: Mapping[str, Any] | Config | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
+    decode: Decode = parts.decode,
 ) -> IngestResult:
     """Turn scans (DICOM, PNG, JPEG, TIFF) into a dataset of 16-bit images, split by patient.
 
@@ -27,14 +30,14 @@ def ingest_scans(
         config: options (``size``, ``ingest``, ``split``), nested or with dotted keys.
         progress: called with the number of files done and of all.
         dry_run: only count; nothing is written.
+        decode: what decodes the files, part by part; by default, processes on this machine.
 
     Raises:
-        UsageError: for an unknown key or a value out of range.
+        UsageError: for an unknown key, a value out of range, or a dataset that was made with another recipe.
         InputError: if a source is missing or empty, a labels file is unusable, or nothing could be taken.
         StoreError: if a store fails.
     """
     settings = Config.of(config)
     names = [source] if isinstance(source, str) else list(source)
-    return ingest(
-        names, dataset, settings.size or DEFAULT_SIZE, settings.ingest, settings.split, progress, dry_run=dry_run
-    )
+    recipe = Recipe(settings.size or DEFAULT_SIZE, settings.ingest)
+    return ingest(names, dataset, recipe, settings.split, progress, dry_run=dry_run, decode=decode)

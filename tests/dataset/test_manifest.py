@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medgan_ray.dataset.manifest import Intensity, read_manifest, write_manifest
-from medgan_ray.errors import InputError
+from medgan_ray.errors import InputError, StoreError
 from medgan_ray.store import open_store
 from tests.builders import write_dataset
 
@@ -14,9 +14,19 @@ def test_older_manifests_stay_readable(tmp_path):
     first = write_dataset(str(tmp_path))
     store = open_store(str(tmp_path))
     _, old = read_manifest(store)
-    new = write_manifest(store, first.model_copy(update={"modality": "MR"}))
+    new = write_manifest(store, first.model_copy(update={"modality": "MR"}), old)
     assert read_manifest(store)[1] == new != old
     assert read_manifest(store, old)[0] == first
+
+
+def test_a_writer_that_comes_second_is_told(tmp_path):
+    first = write_dataset(str(tmp_path))
+    store = open_store(str(tmp_path))
+    _, before = read_manifest(store)
+    won = write_manifest(store, first.model_copy(update={"modality": "MR"}), before)
+    with pytest.raises(StoreError, match="another writer finished first"):
+        write_manifest(store, first.model_copy(update={"modality": "PT"}), before)
+    assert read_manifest(store)[1] == won
 
 
 def test_no_dataset_says_how_to_make_one(tmp_path):
@@ -40,7 +50,7 @@ def test_altered_and_foreign_manifests_are_refused(tmp_path):
 def test_a_newer_major_version_is_refused(tmp_path):
     manifest = write_dataset(str(tmp_path))
     store = open_store(str(tmp_path))
-    write_manifest(store, manifest.model_copy(update={"format": "2.0"}))
+    write_manifest(store, manifest.model_copy(update={"format": "2.0"}), read_manifest(store)[1])
     with pytest.raises(InputError, match=r"manifest format 2\.0"):
         read_manifest(store)
 

@@ -12,6 +12,7 @@ from medgan_ray.dataset.manifest import read_manifest
 from medgan_ray.dataset.shards import open_shard
 from medgan_ray.dicom import phantom
 from medgan_ray.errors import InputError
+from medgan_ray.ingest.frames import Recipe
 from medgan_ray.ingest.pipeline import IngestResult, IngestSettings, ingest
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.store import open_store
@@ -20,7 +21,7 @@ ALONE = SplitSettings(val=0, test=0)
 
 
 def run(source: Path, out: Path, **settings: object) -> IngestResult:
-    return ingest([str(source)], str(out), (32, 32), IngestSettings.parse({"workers": 1, **settings}), ALONE)
+    return ingest([str(source)], str(out), Recipe((32, 32), IngestSettings.parse({"workers": 1, **settings})), ALONE)
 
 
 def images(out: Path) -> NDArray[np.uint16]:
@@ -76,8 +77,8 @@ def test_settings_that_take_more(tmp_path: Path) -> None:
     (tmp_path / "sc").mkdir()
     pydicom.dcmwrite(tmp_path / "sc/a", secondary, enforce_file_format=True)
     with pytest.raises(InputError, match="1 secondary_capture"):
-        run(tmp_path / "sc", tmp_path / "out")
-    assert run(tmp_path / "sc", tmp_path / "out", secondary=True).samples == 1
+        run(tmp_path / "sc", tmp_path / "taken")
+    assert run(tmp_path / "sc", tmp_path / "taken", secondary=True).samples == 1
 
 
 def test_equal_pictures_under_two_labels_leave_nothing(tmp_path: Path) -> None:

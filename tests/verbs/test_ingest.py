@@ -78,11 +78,92 @@ def test_names_order_workers_and_keys_leave_no_trace(
 def test_the_same_call_again_changes_nothing(scans: Path, tmp_path: Path) -> None:
     first, again = (ingest_scans(str(scans), str(tmp_path), SMALL) for _ in range(2))
     assert first.manifest == again.manifest
-    other = ingest_scans(str(scans), str(tmp_path), SMALL | {"split": {"val": 0.3}})
-    assert other.manifest != first.manifest
-    assert (
-        opened(tmp_path)[0].content_digest != read_manifest(open_store(str(tmp_path)), first.manifest)[0].content_digest
+    assert (first.added, again.added, again.samples) == (24, 0, 24)
+    with pytest.raises(UsageError, match=r"made with another split\.val"):
+        ingest_scans(str(scans), str(tmp_path), SMALL | {"split": {"val": 0.3}})
+
+
+def test_more_scans_are_added(scans: Path, tmp_path: Path) -> None:
+    """A patient's later scans join the split of the earlier ones; what was there stays as it was."""
+    table = [line.split(",") for line in (scans / "labels.csv").read_text().splitlines()]
+    for folder, chosen in (("old", table[1:13]), ("new", table[10:])):
+        (tmp_path / folder).mkdir()
+        for name, _, _ in chosen:
+            shutil.copy(scans / name, tmp_path / folder / name)
+        lines = [",".join(row) for row in (table[0], *chosen)]
+        (tmp_path / folder / "labels.csv").write_text("\n".join(lines))
+    before = ingest_scans(str(tmp_path / "old"), str(tmp_path / "out"), SMALL)
+    after = ingest_scans(str(tmp_path / "new"), str(tmp_path / "out"), SMALL)
+    assert (before.samples, after.samples, after.added, after.subjects) == (12, 24, 12, 8)
+    assert after.rejected == {"duplicate": 3}
+    store = open_store(str(tmp_path / "out"))
+    old, _ = read_manifest(store, before.manifest)
+    new, _ = read_manifest(store)
+    assert new.shards[: len(old.shards)] == old.shards and new.subjects[: len(old.subjects)] == old.subjects
+    where: dict[int, set[str]] = {}
+    for entry in new.shards:
+        for subject in open_shard(store.path(f"shards/{entry.sha256}.safetensors")).subject.tolist():
+            where.setdefault(subject, set()).add(entry.split)
+    assert len(where) == 8 and all(len(splits) == 1 for splits in where.values())
+
+
+def test_another_key_can_not_add(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest_scans(str(scans), str(tmp_path), SMALL)
+    monkeypatch.setenv("MEDGAN_SUBJECT_KEY", "another key that is long enough")
+    with pytest.raises(UsageError, match="made with another subject key"):
+        ingest_scans(str(scans), str(tmp_path), SMALL)
+
+
+def test_an_interrupted_ingest_goes_on(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that are whole are not decoded again; nothing of them is left in the end."""
+    monkeypatch.setattr("medgan_ray.ingest.parts.PART_FILES", 8)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_scans(str(scans), str(tmp_path / "out"), SMALL, progress=interrupt)
+    parts = tmp_path / "out/private/parts"
+    assert len(list(parts.glob("*.json"))) == 2
+    seen: list[int] = []
+    result = ingest_scans(str(scans), str(tmp_path / "out"), SMALL, progress=lambda done, _: seen.append(done))
+    assert seen == list(range(16, 25))
+    assert not list(parts.glob("*"))
+    assert result.manifest == ingest_scans(str(scans), str(tmp_path / "straight"), SMALL).manifest
+
+
+def test_a_leaning_uneven_series_is_refused_and_described(ct_series: Path, tmp_path: Path) -> None:
+    source = str(ct_series / "head_gantry_tilt")
+    with pytest.raises(InputError, match="12 uneven_slices"):
+        ingest_scans(source, str(tmp_path / "out"), SMALL)
+    keep = {"ingest.keep": ["tilted", "uneven_slices"], "ingest.window": "brain"}
+    result = ingest_scans(source, str(tmp_path / "out"), {"size": 32, "ingest.workers": 1, **keep})
+    (note,) = result.series
+    assert result.samples == 12
+    assert (note["steps_mm"], note["tilt_degrees"]) == ([1.14, 4.22, 7.38], pytest.approx(18.5, abs=0.1))
+    with pytest.raises(UsageError, match="can't be switched off"):
+        ingest_scans(source, str(tmp_path / "other"), {"ingest.keep": ["constant"]})
+
+
+def test_slices_are_chosen_by_position_whatever_their_names(ct_abdomen: Path, tmp_path: Path) -> None:
+    by_position = sorted(
+        ct_abdomen.glob("*.dcm"), key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[2])
     )
+    (tmp_path / "in").mkdir()
+    for place, path in zip(np.random.default_rng(0).permutation(15), by_position, strict=True):
+        shutil.copy(path, tmp_path / "in" / f"{place}.dcm")
+    ingest_scans(
+        str(tmp_path / "in"),
+        str(tmp_path / "a"),
+        SMALL | {"split": {"val": 0, "test": 0}, "ingest": {"slices": "central:3"}},
+    )
+    (tmp_path / "three").mkdir()
+    for path in by_position[6:9]:
+        shutil.copy(path, tmp_path / "three")
+    ingest_scans(str(tmp_path / "three"), str(tmp_path / "b"), SMALL | {"split": {"val": 0, "test": 0}})
+    a, b = (opened(tmp_path / name)[1]["train"].image for name in "ab")
+    np.testing.assert_array_equal(a, b)
 
 
 def test_no_identifier_stands_in_any_byte(scans: Path, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What is known of an image between decoding and writing; it names nobody: patients and series are keyed hashes."""
+
+import dataclasses
+import math
+from collections import Counter
+from typing import Any, Self
+
+from medgan_ray.errors import InputError
+
+EXAMPLES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One image that was read.
+
+    Attributes:
+        item: position of its file in the list of files found.
+        frame: which of the file's frames.
+        modality: DICOM's code; OT for pictures.
+        unit: of its values: HU, voi, grey or relative.
+        kind: dicom or image.
+        label: what a table, a header or the class folder of a picture calls it; empty if unknown.
+        subject: keyed hash of the patient; empty if unknown.
+        series: keyed hash of the series; empty for a file that is alone.
+        attributes: codes of ``deidentify.ATTRIBUTES``.
+        spacing: millimeters between rows and columns of the resized image; NaN where unknown.
+        digest: of the resized image; decides between images at one place.
+        place: ImagePositionPatient, millimeters; None if unknown.
+        orientation: ImageOrientationPatient; None if unknown.
+    """
+
+    item: int
+    frame: int
+    modality: str
+    unit: str
+    kind: str
+    label: str
+    subject: str
+    series: str
+    attributes: tuple[int, ...]
+    spacing: tuple[float, float]
+    digest: str
+    place: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+
+    @property
+    def scale(self) -> tuple[str, str]:
+        """What all records of a dataset have in common: modality, and unit of the dataset's intensity map."""
+        return self.modality, "relative" if self.unit == "voi" else self.unit
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; an unknown spacing is null."""
+        values = dataclasses.asdict(self)
+        values["spacing"] = self.spacing if math.isfinite(self.spacing[0]) else None
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], item: int) -> Self:
+        """Return the record that ``to_json`` gave, as one of the file at ``item``."""
+        spacing = values["spacing"] or (float("nan"), float("nan"))
+        return cls(**{**{key: _tuple(value) for key, value in values.items()}, "spacing": tuple(spacing), "item": item})
+
+
+class Rejections:
+    """What was not taken: counts, and a few names, by reason."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, item: int) -> None:
+        """Note one more, of the file at position ``item``."""
+        reason = str(reason)
+        self.counts[reason] += 1
+        names = self.examples.setdefault(reason, [])
+        if len(names) < EXAMPLES:
+            names.append(self._names[item])
+
+    def name(self, item: int) -> str:
+        """Return the name of a file, for the terminal."""
+        return self._names[item]
+
+    def nothing(self, sources: list[str]) -> InputError:
+        """Return the error that nothing could be taken."""
+        counted = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
+        return InputError("nothing could be taken", ", ".join(sources), f"refused: {counted}")
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
