@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from medgan_ray.cli import config, demo, generate, ingest, inspect, phantom, serve, show, submit, train, tune
+from medgan_ray.cli import config, demo, generate, ingest, inspect, phantom, serve, show, submit, train, tune, withdraw
 from medgan_ray.cli.call import VerbCommand
 from medgan_ray.errors import Interrupted, MedganError, nearest
 
@@ -30,6 +30,7 @@ VERBS = {
     "demo": demo.demo,
     "phantom": phantom.phantom,
     "ingest": ingest.ingest,
+    "withdraw": withdraw.withdraw,
     "inspect": inspect.inspect,
     "train": train.train,
     "tune": tune.tune,

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from medgan_ray.errors import UsageError
 
 KEY_VARIABLE = "MEDGAN_SUBJECT_KEY"
 KEY_LENGTH = 16
+
+WITHDRAWN = "withdrawn:"
+"""In a manifest's list of subjects: followed by the place of one that was withdrawn, so that no two are equal."""
 
 ATTRIBUTES = ("sex", "age_decade", "maker", "view")
 SEXES = ("F", "M", "O")
@@ -43,11 +47,11 @@ class SubjectKey:
         return hmac.new(self.secret, identity.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
-def subject_key() -> SubjectKey:
-    """Return the key from the environment, or this user's own, made when there is none.
+def subject_key(make: bool = True) -> SubjectKey:
+    """Return the key from the environment, or this user's own, made when there is none and ``make`` allows it.
 
     Raises:
-        UsageError: if the key given is too short, or the file cannot be read or written.
+        UsageError: if the key is too short or missing, or the file cannot be read or written.
     """
     given = os.environ.get(KEY_VARIABLE, "")
     if given:
@@ -56,6 +60,8 @@ def subject_key() -> SubjectKey:
         return SubjectKey(given.encode())
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     path = base / "medgan-ray" / "subject.key"
+    if not make and not path.exists():
+        raise UsageError("there is no subject key", str(path), f"set {KEY_VARIABLE} to the key of the dataset")
     try:
         return _kept_key(path)
     except OSError as error:
@@ -89,7 +95,20 @@ def _kept_key(path: Path) -> SubjectKey:
             f"made a subject key ({path}): keep it safe and apart from datasets; without it patients can't be matched "
             f"with later scans or withdrawn, and whoever has it can test whether a known patient is in a dataset"
         )
-    return SubjectKey(path.read_bytes().strip(), warning)
+    secret = path.read_bytes().strip()
+    if len(secret) < KEY_LENGTH:
+        raise UsageError("the subject key is too short", str(path), f"restore the file, or set {KEY_VARIABLE}")
+    return SubjectKey(secret, warning)
+
+
+def count_subjects(names: Iterable[str]) -> int:
+    """Return how many subjects a manifest's list names, withdrawn ones left out."""
+    return sum(bool(name) and not name.startswith(WITHDRAWN) for name in names)
+
+
+def identities(known: str) -> tuple[str, ...]:
+    """Return all that ``identity`` may have made of a patient's id, group, or study's or series' UID."""
+    return tuple(f"{kind}:{known}" for kind in ("patient", "group", "study", "series"))
 
 
 def identity(facts: Facts, group: str) -> str:

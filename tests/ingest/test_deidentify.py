@@ -7,7 +7,15 @@ import pytest
 
 from medgan_ray.dicom.facts import Facts
 from medgan_ray.errors import UsageError
-from medgan_ray.ingest.deidentify import KEY_VARIABLE, SubjectKey, attributes, identity, subject_key
+from medgan_ray.ingest.deidentify import (
+    KEY_VARIABLE,
+    SubjectKey,
+    attributes,
+    check_key,
+    identities,
+    identity,
+    subject_key,
+)
 
 
 def test_a_hash_depends_on_the_key() -> None:
@@ -32,6 +40,37 @@ def test_a_fresh_key_is_kept_private_and_its_loss_explained(tmp_path: Path, monk
     assert "without it" in first.warning and again.warning == ""
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600]
+
+
+def test_no_key_is_made_where_it_could_match_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="there is no subject key"):
+        subject_key(make=False)
+    assert list(tmp_path.rglob("*")) == []
+    assert subject_key(make=True).secret == subject_key(make=False).secret
+
+
+def test_an_emptied_key_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    subject_key()
+    (tmp_path / "medgan-ray" / "subject.key").write_text("\n")
+    with pytest.raises(UsageError, match="too short"):
+        subject_key()
+
+
+def test_another_key_is_refused_in_one_line() -> None:
+    key = SubjectKey(b"a" * 16)
+    check_key(key, key.fingerprint, "heads")
+    with pytest.raises(UsageError, match="another subject key") as refused:
+        check_key(SubjectKey(b"b" * 16), key.fingerprint, "heads")
+    assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
+
+
+def test_every_form_of_an_identity_is_known() -> None:
+    assert identity(Facts(patient="P1"), "") in identities("P1")
+    assert identity(Facts(), "P1") in identities("P1")
+    assert identity(Facts(study="1.2"), "") in identities("1.2")
+    assert identity(Facts(series="1.2"), "") in identities("1.2")
 
 
 def test_a_patient_is_told_by_the_table_first() -> None:
