@@ -4,6 +4,7 @@ medgan-ray inspect heads --grid heads.png
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from medgan_ray.dataset.shards import shard_key
 from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.sandbox import Source, decode_one
 from medgan_ray.errors import InputError, UsageError
+from medgan_ray.ingest.deidentify import count_subjects
+from medgan_ray.ingest.withdraw import manifests, withdrawn
 from medgan_ray.store import Store, open_store
 
 GRID = 48
@@ -25,7 +28,9 @@ _IDENTIFIERS = ("patient", "study", "series")
 _SHARD = re.compile(r"^shards/([0-9a-f]{64})\.safetensors$")
 
 
-def inspect(uri: str, grid: str | None = None, verify: bool = False, sweep: bool = False) -> dict[str, Any]:
+def inspect(
+    uri: str, grid: str | None = None, verify: bool = False, sweep: bool = False, among: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the facts about an artifact or a file; ``kind`` says what it is.
 
     Args:
@@ -33,22 +38,65 @@ def inspect(uri: str, grid: str | None = None, verify: bool = False, sweep: bool
         grid: where to write a picture of scans (dataset) or samples (run, search, model).
         verify: read everything and compare it with its digests; ``verified`` counts the files.
         sweep: remove what no manifest or commit names; ``swept`` lists it.
+        among: runs, searches, models or folders of them; ``runs`` lists those that were trained with this dataset.
 
     Raises:
         InputError: if there is nothing known, or it is corrupt.
     """
     store = open_store(uri)
     if store.is_local and store.path().is_file():
-        if grid or verify or sweep:
-            raise UsageError("a file has no grid, digests or orphans", uri, "drop the option")
+        if grid or verify or sweep or among:
+            raise UsageError("a file has no grid, digests, orphans or runs", uri, "drop the option")
         return _file(store.path())
     for marker, facts in ((POINTER, _dataset), (runs.RUN, _run), ("search.json", _search), (DESCRIPTION, _model)):
         if store.exists(marker):
+            if among and marker != POINTER:
+                raise UsageError("only a dataset has runs that were trained with it", uri, "give the dataset first")
             found = facts(store, verify, sweep)
+            if among:
+                found["runs"] = trained_with(store, among)
             if grid:
                 _draw(found["kind"], uri, grid)
             return found
     raise InputError("nothing known here", uri, "give a scan, a dataset, a run, a search or a model")
+
+
+def trained_with(dataset: Store, among: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the runs and models that were trained with any manifest of a dataset, also one deleted since.
+
+    Each is {"uri", "kind": "run" or "model", "manifest", "withdrawn"}; ``withdrawn`` says whether that manifest held
+    subjects that have been withdrawn since.
+
+    Raises:
+        InputError: if there is neither run nor model at or below one of the addresses, or one is corrupt.
+    """
+    gone = withdrawn(dataset)
+    known = gone | set(manifests(dataset))
+    found: dict[str, dict[str, Any]] = {}
+    for uri in among:
+        there = list(_trained(open_store(uri)))
+        if not there:
+            raise InputError("neither a run nor a model here", uri, "give runs, searches, models or folders of them")
+        for address, kind, manifest in there:
+            if manifest in known:
+                found[address] = {"uri": address, "kind": kind, "manifest": manifest, "withdrawn": manifest in gone}
+    return list(found.values())
+
+
+def _trained(store: Store) -> Iterator[tuple[str, str, str]]:
+    """Yield address, kind and manifest of the runs and models at and below a store."""
+    keys = {entry.key for entry in store.list()}
+    for key in sorted(keys):
+        folder, _, name = key.rpartition("/")
+        if name == DESCRIPTION and f"{folder.rpartition('/')[0]}/{runs.RUN}".lstrip("/") in keys:
+            continue  # the best model of a run, which is told of itself
+        if name in (runs.RUN, DESCRIPTION):
+            facts = runs.read_json(store, key) or {}
+            yield (
+                f"{store.uri}/{folder}".rstrip("/"),
+                "run" if name == runs.RUN else "model",
+                str(facts.get("manifest")),
+            )
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -69,7 +117,7 @@ def _dataset(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
         "modality": manifest.modality,
         "size": list(manifest.size),
         "samples": sum(entry.samples for entry in manifest.shards),
-        "subjects": len(manifest.subjects),
+        "subjects": count_subjects(manifest.subjects),
         "splits": {name: split.model_dump() for name, split in manifest.splits.items()},
         "classes": {labels.name: list(labels.classes) for labels in manifest.labels},
         "intensity": manifest.intensity.model_dump(mode="json"),

@@ -1,10 +1,18 @@
 """inspect says what an artifact is, draws it, verifies it and sweeps what nothing names."""
 
+import dataclasses
+import shutil
+
 import pytest
 from PIL import Image
 
 from medgan_ray.artifacts import checkpoints
+from medgan_ray.cli.main import main
+from medgan_ray.dataset.manifest import Manifest, read_manifest, write_manifest
+from medgan_ray.dataset.shards import ShardWriter, open_shard, shard_key
 from medgan_ray.errors import InputError
+from medgan_ray.ingest.deidentify import subject_key
+from medgan_ray.ingest.withdraw import withdraw
 from medgan_ray.store import open_store
 from medgan_ray.verbs.inspect import inspect
 from medgan_ray.verbs.train import train
@@ -49,6 +57,45 @@ def test_a_run_is_told_drawn_verified_and_swept(dataset, tmp_path):
     assert facts["result"]["images"] == 96 and facts["checkpoints"] == checkpoints.names(run)
     assert (tmp_path / "samples.png").exists()
     assert inspect(f"{run.uri}/best")["kind"] == "model"
+
+
+def test_runs_and_models_of_a_dataset_are_named(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("MEDGAN_SUBJECT_KEY", "a key for this test")
+    data, other, trials = (str(tmp_path / name) for name in ("data", "other", "runs"))
+    hashes = [subject_key().hash(f"patient:{number}") for number in range(4)]
+    _with_subjects(data, hashes)
+    first = train(data, f"{trials}/first", SMALL)
+    shutil.copytree(f"{trials}/first/best", f"{trials}/model")
+    withdraw(data, ["2"], purge=True)
+    train(data, f"{trials}/second", SMALL)
+    write_dataset(other)
+    train(other, str(tmp_path / "stranger"), {**SMALL, "images": 32})
+    found = inspect(data, among=[trials, str(tmp_path / "stranger")])
+    assert found["subjects"] == 3
+    told = {each["uri"].rpartition("/")[2]: (each["kind"], each["withdrawn"]) for each in found["runs"]}
+    assert told == {"first": ("run", True), "model": ("model", True), "second": ("run", False)}
+    assert first.run.endswith("first")
+    assert main(["inspect", data, "--runs", f"{trials}/first", f"{trials}/second"]) == 0
+    lines = [line.split() for line in capfd.readouterr().out.splitlines() if "/runs/" in line]
+    assert [(line[1], line[-1]) for line in lines] == [("run", "yes"), ("run", "no")]
+    assert main(["inspect", data, f"{trials}/first"]) == 2
+    assert main(["inspect", f"{trials}/first", "--runs", trials]) == 2
+    assert main(["inspect", data, "--runs", f"{tmp_path}/nowhere"]) == 4
+
+
+def _with_subjects(uri, hashes):
+    """Write a small dataset whose samples are of four subjects that a key knows."""
+    write_dataset(uri, counts={"train": 60, "val": 20})
+    store = open_store(uri)
+    manifest, sha256 = read_manifest(store)
+    shards = []
+    for entry in manifest.shards:
+        samples = open_shard(store.path(shard_key(entry.sha256)))
+        writer = ShardWriter(store, entry.split, "recipe")
+        writer.add(dataclasses.replace(samples, subject=samples.subject % 2 + 2 * (entry.split == "train")))
+        shards += writer.close()
+    changes = {"subjects": hashes, "shards": shards, "key_fingerprint": subject_key().fingerprint}
+    write_manifest(store, Manifest.parse({**manifest.model_dump(), **changes}), sha256)
 
 
 def test_what_is_unknown_says_so(tmp_path):
