@@ -1,0 +1,173 @@
+"""A canary in every place of a scan that can hold a name; none is left in any byte of what comes of the scans."""
+
+import json
+import subprocess
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image, PngImagePlugin
+from pydicom.datadict import DicomDictionary
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
+from medgan_ray.dicom import phantom
+
+CANARY = "QXZKANARI"
+UID = "1.2.826.0.1.3680043.2.1143.7712301"
+PLANTED = (CANARY, UID, "19510607", "zebrafinch")
+LIMITS = {"AE": 16, "CS": 16, "LO": 64, "PN": 64, "SH": 16, "UR": 64}
+TEXTS = (*LIMITS, "LT", "ST", "UC", "UT")
+LEFT = {
+    "Modality",
+    "PhotometricInterpretation",
+    "SpecificCharacterSet",
+    "ImageType",
+    "RescaleType",
+    "BurnedInAnnotation",
+}
+"""What decides how pixels are read: a canary there would only have the file refused."""
+PATIENTS = 12
+SLICES = 3
+
+
+class Done(NamedTuple):
+    """Where the scans are, what a chain of verbs left of them, and what was said that a log would keep.
+
+    Ingest's own answer is left out: it names examples of what was not taken, for the person at the terminal.
+    """
+
+    scans: Path
+    folder: Path
+    said: bytes
+
+
+def _fill(dataset: Dataset, number: int, last_group: int) -> None:
+    """Plant a canary in every attribute of text, date and UID that the dictionary knows up to a group."""
+    for tag, (vr, *_, keyword) in DicomDictionary.items():
+        if not 8 <= tag >> 16 <= last_group or keyword in LEFT or "ClassUID" in keyword:
+            continue
+        value = f"{CANARY}{number}" if vr in TEXTS else {"DA": "19510607", "DT": "19510607", "UI": UID}.get(vr)
+        if value:
+            dataset.add(DataElement(tag, vr, value, validation_mode=0))
+    block = dataset.private_block(0x0029, f"{CANARY} MAKER", create=True)
+    block.add_new(1, "LO", CANARY)
+    block.add_new(2, "UN", CANARY.encode())
+
+
+def _scans(folder: Path) -> None:
+    """Write phantoms full of canaries, under names and folders that are canaries, and files that are refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, each in enumerate(phantom.draw("ct", PATIENTS, SLICES, 64, 0)):
+            dataset = phantom.to_dicom(each, 0)
+            instance = dataset.SOPInstanceUID
+            # Every attribute in one scan of each patient; in all scans, those that name a person or an instance.
+            _fill(dataset, each.patient, 0x0020 if each.slice else 0x4FFF)
+            item = Dataset()
+            _fill(item, each.patient, 0x0010)
+            dataset.RequestAttributesSequence = dataset.ReferencedImageSequence = [item]
+            dataset.PatientID = f"{CANARY}{each.patient}"
+            dataset.SOPInstanceUID, dataset.SeriesInstanceUID = f"{UID}.{number}", f"{UID}.{each.patient}"
+            dataset.file_meta.MediaStorageSOPInstanceUID = instance
+            dataset.file_meta.SourceApplicationEntityTitle = CANARY
+            dataset.preamble = CANARY.encode().ljust(128, b"\0")
+            place = folder / f"{CANARY}^zebrafinch{each.patient}"
+            place.mkdir(exist_ok=True, parents=True)
+            buffer = BytesIO()
+            pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+            (place / f"{CANARY}_{number}.dcm").write_bytes(buffer.getvalue())
+    (folder / f"{CANARY}.txt").write_text(CANARY)
+    (folder / f"{CANARY}_cut.dcm").write_bytes(buffer.getvalue()[:-500])
+    (folder / f"{CANARY}_broken.dcm").write_bytes(buffer.getvalue().replace(b"US\x02\x00@\x00", b"US\x02\x00\xff\xff"))
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", CANARY)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    Image.fromarray(noise).save(folder / f"{CANARY}.png", pnginfo=text)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Scans full of canaries, ingested, learned from and generated from, by the command line."""
+    folder = tmp_path_factory.mktemp("identifiers")
+    scans = tmp_path_factory.mktemp("source") / f"{CANARY} archive"
+    _scans(scans)
+    small = ["batch=8", "images=32", "train.checkpoint_images=16", "train.floor_draws=2", "train.figure_samples=8"]
+    small += ["model.generator_width=4", "model.discriminator_width=4", "model.latent=8", "model.name=dcgan"]
+    kept = "ingest.keep=[duplicate_slice,mixed_orientation,tilted,uneven_slices]"
+    _, said = _run(folder, ["ingest", str(scans), "data", "size=32", "ingest.workers=1", kept])
+    told = _run(
+        folder,
+        ["train", "data", "run", *small],
+        ["generate", "run", "out", "-n", "3", "--format", "dicom"],
+        ["generate", "run", "pictures", "-n", "2"],
+        ["inspect", "data", "--verify", "--json"],
+        ["inspect", "run", "--json"],
+    )
+    return Done(scans, folder, said + b"".join(told))
+
+
+def _run(folder: Path, *words: list[str]) -> tuple[bytes, bytes]:
+    """Run commands in one process of its own; return its standard output and standard error."""
+    code = "import json, sys; from medgan_ray.cli.main import main; sys.exit(max(map(main, json.loads(sys.argv[1]))))"
+    ran = subprocess.run([sys.executable, "-c", code, json.dumps(words)], cwd=folder, capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()[-2000:]
+    return ran.stdout, ran.stderr
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, and what is packed in it: pixels and texts of pictures."""
+    data = path.read_bytes()
+    yield data
+    if data.startswith(b"\x89PNG"):
+        with Image.open(path) as picture:
+            yield repr(picture.info).encode()
+            yield picture.tobytes()
+    if data[:2] in (b"\x1f\x8b", b"x\x9c"):
+        yield zlib.decompress(data, 47)
+
+
+def test_the_canaries_were_there(done: Done):
+    from medgan_ray.dataset.batches import open_dataset
+
+    sources = [path for path in done.scans.rglob("*") if path.is_file()]
+    everything = b"".join(str(path).encode() + path.read_bytes() for path in sources)
+    assert [planted for planted in PLANTED if everything.count(planted.encode()) < PATIENTS] == []
+    manifest = open_dataset(str(done.folder / "data")).manifest
+    assert sum(entry.samples for entry in manifest.shards) == PATIENTS * SLICES
+    assert len(manifest.subjects) == PATIENTS and sum(manifest.rejected.values()) >= 3
+    assert {path.suffix for path in (done.folder / "out").iterdir()} == {".dcm"}
+
+
+def test_none_is_left_in_any_byte(done: Done):
+    files = [path for path in done.folder.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files}
+    assert {".safetensors", ".json", ".dcm", ".png"} <= kinds
+    found = [
+        (planted, path.relative_to(done.folder))
+        for path in files
+        for data in _unpacked(path)
+        for planted in PLANTED
+        for form in (planted.encode(), planted.encode("utf-16-le"))
+        if form in data or planted.lower() in str(path.relative_to(done.folder)).lower()
+    ]
+    assert found == []
+
+
+def test_none_is_said(done: Done):
+    lines = [line for line in done.said.splitlines() for planted in PLANTED if planted.encode() in line]
+    assert lines == []
+
+
+def test_generated_scans_carry_no_source_header(done: Done):
+    for path in (done.folder / "out").iterdir():
+        dataset = pydicom.dcmread(path)
+        assert dataset.SyntheticData == "YES" and dataset.PatientID == "SYNTHETIC"
+        assert not dataset.get("PatientBirthDate") and not [each for each in dataset if each.tag.is_private]
