@@ -1,21 +1,20 @@
 """What bytes are, before they are decoded: file signatures, and the size that a compressed frame itself claims."""
 
 import struct
-import tempfile
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom.encaps import generate_fragments
+from pydicom.encaps import generate_frames
 
 from medgan_ray.dicom.refusals import Refused
 
 HEADER_BYTES = 1 << 16
-GDCM_SYNTAXES = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.113619.5.2")
-"""Where GDCM reads what pydicom's plug-ins don't: JPEG of all processes, and GE's private byte order."""
-
 RLE_EXPANSION = 64
 """PackBits turns two bytes into at most 128."""
+
+DEFLATE_EXPANSION = 1032
+"""Deflate's longest match, 258 bytes, takes two bits."""
+
+JPEG_EXPANSION = 1024
+"""A block of 64 samples of two bytes takes at least one bit of a JPEG scan."""
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _FRAME_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
@@ -35,80 +34,73 @@ def looks_like_dicom(data: bytes) -> bool:
     return any(group in _FIRST_GROUPS and element < 0x2200 for group, element in (little, big))
 
 
-def check_frame(encapsulated: bytes, rows: int, columns: int, claimed_bytes: int) -> None:
-    """Refuse encapsulated pixels whose first frame says another size than the header, or cannot fill it.
+def check_frames(
+    encapsulated: bytes, shape: tuple[int, int, int], frames: int, frame_bytes: int, expansion: int = RLE_EXPANSION
+) -> None:
+    """Refuse encapsulated pixels of which a frame says another size than the header, or cannot fill it.
+
+    Args:
+        encapsulated: the value of Pixel Data (7FE0,0010).
+        shape: rows, columns and samples by the header.
+        frames: how many, by the header.
+        frame_bytes: what one frame takes when it is decoded.
+        expansion: how many bytes a byte that is no codestream can become.
 
     Raises:
         Refused: ``header_lies``, ``no_pixels``, ``truncated_pixels`` or ``undecodable``.
     """
+    found = 0
     try:
-        fragments = _first_fragments(encapsulated)
+        for frame in generate_frames(encapsulated, number_of_frames=frames):
+            _check_frame(frame, shape, frame_bytes, expansion)
+            found += 1
+    except (MemoryError, Refused):
+        raise
     except Exception as error:  # broken encapsulation
         raise Refused("undecodable", str(error)) from None
-    if not fragments:
+    if not found:
         raise Refused("no_pixels")
-    size = frame_size(b"".join(fragments)[:HEADER_BYTES])
-    if size is not None and size != (rows, columns):
-        raise Refused("header_lies", f"{size[0]} x {size[1]} instead of {rows} x {columns}")
-    if size is None and claimed_bytes > RLE_EXPANSION * len(encapsulated):
-        raise Refused("truncated_pixels", f"{len(encapsulated)} bytes cannot hold {claimed_bytes}")
+    if found < frames:
+        raise Refused("truncated_pixels", f"{found} of {frames} frames")
 
 
-def _first_fragments(encapsulated: bytes) -> list[bytes]:
-    """Return fragments after the offset table until they hold a codestream header."""
-    found, total = [], 0
-    for index, fragment in enumerate(generate_fragments(encapsulated)):
-        if index == 0:
-            continue
-        found.append(fragment)
-        total += len(fragment)
-        if total >= HEADER_BYTES:
-            break
-    return found
+def _check_frame(frame: bytes, expected: tuple[int, int, int], frame_bytes: int, expansion: int) -> None:
+    if not frame:
+        raise Refused("no_pixels")
+    claimed = frame_shape(frame)
+    if claimed is not None and claimed != expected:
+        raise Refused("header_lies", f"{_by(claimed)} instead of {_by(expected)}")
+    if frame_bytes > len(frame) * (_most_expansion(frame) if claimed else expansion):
+        raise Refused("truncated_pixels", f"{len(frame)} bytes cannot hold {frame_bytes}")
 
 
-def frame_size(data: bytes) -> tuple[int, int] | None:
-    """Return the rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream claims; None for other bytes."""
+def _by(shape: tuple[int, int, int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _most_expansion(frame: bytes) -> int:
+    """Return how many bytes a byte of a codestream can become; JPEG 2000 and JPEG-LS know no bound."""
+    return JPEG_EXPANSION if frame.startswith(b"\xff\xd8") and b"\xff\xf7" not in frame[:HEADER_BYTES] else 1 << 40
+
+
+def frame_shape(data: bytes) -> tuple[int, int, int] | None:
+    """Return rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 codestream claims; None for other bytes."""
     start = data.find(b"\xff\x4f\xff\x51", 0, 512)
-    if start >= 0 and len(data) >= start + 24:
+    if start >= 0 and len(data) >= start + 42:
         width, height, x, y = struct.unpack_from(">IIII", data, start + 8)
-        return height - y, width - x
-    return _jpeg_size(data) if data.startswith(b"\xff\xd8") else None
+        return height - y, width - x, struct.unpack_from(">H", data, start + 40)[0]
+    return _jpeg_shape(data) if data.startswith(b"\xff\xd8") else None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
     position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
+    while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
             continue
         if marker in _FRAME_MARKERS:
-            rows, columns = struct.unpack_from(">HH", data, position + 5)
-            return (rows, columns) if rows and columns else None
+            rows, columns, components = struct.unpack_from(">HHB", data, position + 5)
+            return (rows, columns, components) if rows and columns else None
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return None
-
-
-def read_with_gdcm(data: bytes, rows: int, columns: int, frames: int, samples: int) -> NDArray[Any] | None:
-    """Return the stored values as GDCM reads the whole file (12-bit JPEG, GE's private syntax); None if it doesn't."""
-    import gdcm
-
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
-        file.write(data)
-        file.flush()
-        reader = gdcm.ImageReader()
-        reader.SetFileName(file.name)
-        if not reader.Read():
-            return None
-        image = reader.GetImage()
-        kind = {
-            gdcm.PixelFormat.UINT8: "u1", gdcm.PixelFormat.INT8: "i1", gdcm.PixelFormat.UINT16: "u2",
-            gdcm.PixelFormat.INT16: "i2", gdcm.PixelFormat.UINT12: "u2", gdcm.PixelFormat.INT12: "i2",
-        }.get(image.GetPixelFormat().GetScalarType())  # fmt: skip
-        count = rows * columns * frames * samples
-        if kind is None or image.GetBufferLength() != count * int(kind[1]):
-            return None
-        buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
-    array = np.frombuffer(buffer, kind)
-    return array if array.size == count else None

@@ -13,6 +13,9 @@ from medgan_ray.dicom.refusals import Refused
 
 Triple = tuple[float, float, float]
 
+MAX_FRAMES = 1 << 16
+"""In one file."""
+
 NOT_SCANS = (
     "1.2.840.10008.5.1.4.1.1.66",  # raw data, segmentation, surface
     "1.2.840.10008.5.1.4.1.1.481",  # radiotherapy: dose, structures, plans
@@ -29,6 +32,20 @@ NOT_SCAN_MODALITIES = ("SEG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SR", "PR", "KO", 
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
+LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
+
+DERIVED_KINDS = frozenset(
+    {
+        *("MIP", "MAX_IP", "MAXIP", "MIN_IP", "MINIP", "PROJECTION IMAGE"),  # projections
+        *("VOLUME_RENDER", "VOLUME RENDERING", "SURFACE_RENDER", "VRT", "SSD"),  # renderings
+        *("SCREEN SAVE", "SCREENSHOT", "SCREEN CAPTURE"),  # of a screen
+        *("PERFUSION", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "ADC", "FA"),  # calculated maps
+    }
+)
+"""What an image is that shows no slice or view as it was taken, by the values of Image Type (0008,0008) from the third
+on, or by Volume Based Calculation Technique (0008,9207). DERIVED alone says little: archives give it to reformats,
+resampled and recompressed originals, which are taken."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -37,12 +54,14 @@ class Options:
     Attributes:
         luma: take the brightness of color images instead of refusing them.
         secondary: take secondary captures (screen shots, scanned film, generated images).
+        derived: take projections, renderings, screen images and calculated maps; see ``DERIVED_KINDS``.
         label_attribute: keyword of the attribute whose value is taken as the label; empty: none.
         inspect: only look: hash the stored values of every file that has pixels, and note what ingest would refuse.
     """
 
     luma: bool = False
     secondary: bool = False
+    derived: bool = False
     inspect: bool = False
     label_attribute: str = ""
 
@@ -65,7 +84,8 @@ class Facts:
     """BitsAllocated (0028,0100)."""
     image_type: tuple[str, ...] = ()
     unit: str = ""
-    """Of the values: HU, voi (0 to 1, the display's), grey or relative (the modality has no unit)."""
+    """Of the values: HU, SUV, voi (0 to 1, the display's), grey (0 to 255, or 65535 if ``bits`` is 16), or relative
+    (the modality has no unit)."""
     patient: str = ""
     study: str = ""
     series: str = ""
@@ -81,7 +101,10 @@ class Facts:
     """ImageOrientationPatient (0020,0037): direction cosines of rows, then columns."""
     spacings: tuple[tuple[float, float] | None, ...] = ()
     """Millimeters between rows, then between columns."""
+    tilt_degrees: float | None = None
+    """GantryDetectorTilt (0018,1120), if the header has it."""
     stored_sha256: str = ""
+    """Of the stored values; only when looking, else empty."""
     verdict: str = ""
     """Empty if ingest takes it, else the code of the refusal."""
 
@@ -110,7 +133,6 @@ def gather(dataset: Dataset) -> Facts:
         Refused: ``broken_header`` where a value that pixels depend on is not a number.
     """
     frames = _integer(dataset, "NumberOfFrames", 1) or 1
-    frames_listed = min(frames, 65536)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     return Facts(
         modality=text(dataset, "Modality"),
@@ -122,7 +144,7 @@ def gather(dataset: Dataset) -> Facts:
         frames=frames,
         samples=_integer(dataset, "SamplesPerPixel", 1),
         bits=_integer(dataset, "BitsAllocated", 0),
-        image_type=tuple(part.upper() for part in text(dataset, "ImageType").split("\\") if part),
+        image_type=tuple(part.strip().upper() for part in text(dataset, "ImageType").split("\\")),
         patient=text(dataset, "PatientID"),
         study=text(dataset, "StudyInstanceUID"),
         series=text(dataset, "SeriesInstanceUID"),
@@ -130,9 +152,10 @@ def gather(dataset: Dataset) -> Facts:
         age_years=_age_years(text(dataset, "PatientAge")),
         maker=text(dataset, "Manufacturer"),
         view=text(dataset, "ViewPosition"),
-        positions=_each(dataset, frames_listed, "PlanePositionSequence", ("ImagePositionPatient",), 3),
-        orientations=_each(dataset, frames_listed, "PlaneOrientationSequence", ("ImageOrientationPatient",), 6),
-        spacings=_each(dataset, frames_listed, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), 2),
+        positions=_each(dataset, frames, "PlanePositionSequence", ("ImagePositionPatient",), 3),
+        orientations=_each(dataset, frames, "PlaneOrientationSequence", ("ImageOrientationPatient",), 6),
+        spacings=_each(dataset, frames, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), 2),
+        tilt_degrees=(numbers([text(dataset, "GantryDetectorTilt")], 1) or (None,))[0],
     )
 
 
@@ -142,15 +165,17 @@ def header_verdict(dataset: Dataset, facts: Facts, options: Options) -> str:
         return "no_pixels"
     if facts.sop_class.startswith(NOT_SCANS) or facts.modality in NOT_SCAN_MODALITIES:
         return "not_a_scan"
-    if "LOCALIZER" in facts.image_type or "SCOUT" in facts.image_type:
+    if not LOCALIZERS.isdisjoint(facts.image_type):
         return "localizer"
+    if not options.derived:
+        technique = text(dataset, "VolumeBasedCalculationTechnique").upper()
+        if not DERIVED_KINDS.isdisjoint((*facts.image_type[2:], technique)):
+            return "derived"
     if facts.sop_class.startswith(SECONDARY_CAPTURE) and not options.secondary:
         return "secondary_capture"
     if text(dataset, "BurnedInAnnotation").upper() == "YES":
         return "burned_in"
-    if facts.photometric == "PALETTE COLOR" or "PixelData" not in dataset:
-        return "unsupported_pixels"
-    if facts.samples > 1 and not options.luma:
+    if (facts.samples > 1 or facts.photometric == "PALETTE COLOR") and not options.luma:
         return "color"
     return ""
 
@@ -187,13 +212,20 @@ def numbers(value: Any, count: int) -> tuple[float, ...] | None:
 
 
 def _each(dataset: Dataset, frames: int, group: str, keywords: tuple[str, ...], count: int) -> tuple[Any, ...]:
-    found = []
-    for frame in range(frames):
-        values = (numbers(_lenient(dataset, frame, group, keyword), count) for keyword in keywords)
-        found.append(next((value for value in values if value is not None), None))
-        if frame == 0 and "PerFrameFunctionalGroupsSequence" not in dataset:
-            return tuple(found * frames) if found[0] is not None else ()
+    """Return a value for each frame; empty if no frame has one."""
+    listed = _lenient(dataset, 0, "", "PerFrameFunctionalGroupsSequence")
+    own = min(frames, len(listed) if hasattr(listed, "append") else 0, MAX_FRAMES)
+    # Frames without a group of their own have what all share.
+    found = [_first_of(dataset, frame, group, keywords, count) for frame in range(own + (own < frames))]
+    found += found[-1:] * (min(frames, MAX_FRAMES) - len(found))
     return tuple(found) if any(value is not None for value in found) else ()
+
+
+def _first_of(
+    dataset: Dataset, frame: int, group: str, keywords: tuple[str, ...], count: int
+) -> tuple[float, ...] | None:
+    values = (numbers(_lenient(dataset, frame, group, keyword), count) for keyword in keywords)
+    return next((value for value in values if value is not None), None)
 
 
 def _lenient(dataset: Dataset, frame: int, group: str, keyword: str) -> Any:

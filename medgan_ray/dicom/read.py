@@ -1,4 +1,4 @@
-"""Reads one scan (DICOM, PNG, JPEG, TIFF; told apart by content) into values with geometry, or refuses with a code.
+"""Reads a scan (DICOM, NIfTI, NPZ, PNG, JPEG, TIFF; by content) into values with geometry, or refuses with a code.
 
 The order of the transforms is that of the DICOM standard (PS3.3 C.11 and C.7.6.3): stored value, padding, modality
 transform, VOI where the modality asks for it, inversion. Untrusted bytes: call this through ``sandbox`` alone.
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.dataset import FileDataset
 
-from medgan_ray.dicom import codestream, transforms
-from medgan_ray.dicom.facts import Facts, Options, gather, header_verdict, text
+from medgan_ray.dicom import codestream, decoders, transforms
+from medgan_ray.dicom.facts import MAX_FRAMES, Facts, Options, gather, header_verdict, text
+from medgan_ray.dicom.parse import PIXEL_KEYWORDS, open_dicom
 from medgan_ray.dicom.refusals import Refused
+from medgan_ray.dicom.volumes import is_volume, read_volume
 
 MAX_PIXELS = 1 << 28
 """Samples a file may claim, all frames together."""
@@ -49,112 +49,79 @@ def read_scan(data: bytes, options: Options) -> Scan:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = codestream.is_picture(data)
-        return _read_picture(data, options) if picture else _read_dicom(data, options)
+        if codestream.is_picture(data):
+            return _read_picture(data, options)
+        if data[128:132] != b"DICM" and is_volume(data):
+            return read_volume(data, options)
+        return _read_dicom(data, options)
 
 
 def _read_dicom(data: bytes, options: Options) -> Scan:
-    dataset = open_dicom(data)
+    dataset = open_dicom(data, options.label_attribute)
     facts = gather(dataset)
     if options.label_attribute:
         facts = facts.replace(label=text(dataset, options.label_attribute).strip())
     verdict = header_verdict(dataset, facts, options)
-    if verdict and not options.inspect:
-        raise Refused(verdict)
+    if not options.inspect:
+        if verdict:
+            raise Refused(verdict)
+        return _values(_stored(dataset, data, facts), dataset, facts)
     if verdict == "no_pixels":
         return Scan(facts.replace(verdict=verdict), None)
-    _check_budget(dataset, facts)
-    stored = stored_values(dataset, data, facts)
+    try:
+        stored = _stored(dataset, data, facts)
+    except Refused:
+        if not verdict:
+            raise
+        return Scan(facts.replace(verdict=verdict), None)
     facts = facts.replace(stored_sha256=_digest(stored), frames=len(stored), verdict=verdict)
     if verdict:
         return Scan(facts, None)
-    if stored.ndim == 4:
-        values: NDArray[Any] = transforms.luma(transforms.to_rgb(stored, dataset))
-        return Scan(facts.replace(unit="grey"), values)
     try:
-        values, unit = transforms.to_values(stored, dataset, facts)
+        return _values(stored, dataset, facts)
     except Refused as refusal:
-        if not options.inspect:
-            raise
         return Scan(facts.replace(verdict=refusal.code), None)
+
+
+def _stored(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+    _check_budget(dataset, facts)
+    return decoders.stored_values(dataset, data, facts)
+
+
+def _values(stored: NDArray[Any], dataset: FileDataset, facts: Facts) -> Scan:
+    facts = facts.replace(frames=len(stored))
+    if facts.samples > 1 or facts.photometric == "PALETTE COLOR":
+        return Scan(facts.replace(unit="grey", bits=8), transforms.brightness(stored, dataset, facts))
+    values, unit = transforms.to_values(stored, dataset, facts)
     return Scan(facts.replace(unit=unit), values)
 
 
-def open_dicom(data: bytes) -> FileDataset:
-    """Return the data set of a DICOM file, with or without preamble and file meta information.
-
-    Raises:
-        Refused: ``empty_file``, ``not_an_image`` or ``broken_header``.
-    """
-    if not data:
-        raise Refused("empty_file")
-    marked = data[128:132] == b"DICM"
-    if not marked and not codestream.looks_like_dicom(data):
-        raise Refused("not_an_image")
-    try:
-        dataset = pydicom.dcmread(BytesIO(data), force=not marked)
-        dataset.get("PixelData")
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-            if dataset.original_encoding[0] is False:
-                little = dataset.original_encoding[1]
-                dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(
-                    "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
-                )
-    except MemoryError:
-        raise
-    except Exception as error:  # pydicom raises whatever its parsing trips over
-        raise Refused("broken_header", str(error)) from None
-    if not len(dataset):
-        raise Refused("broken_header", "no elements")
-    return dataset
-
-
-def _check_budget(dataset: Dataset, facts: Facts) -> None:
+def _check_budget(dataset: FileDataset, facts: Facts) -> None:
     """Refuse claims that the bytes present cannot hold, before anything is allocated."""
-    claimed = facts.rows * facts.columns * facts.frames * facts.samples
     if min(facts.rows, facts.columns, facts.frames, facts.samples, facts.bits) < 1:
         raise Refused("broken_header", "rows, columns, frames, samples and bits must be positive")
-    if claimed > MAX_PIXELS:
-        raise Refused("too_large", f"{claimed} pixels")
-    syntax = pydicom.uid.UID(facts.transfer_syntax)
-    needed = (claimed * facts.bits + 7) // 8
-    present = len(dataset.get(_pixel_keyword(dataset)) or b"")
-    if present == 0:
+    claimed = facts.rows * facts.columns * facts.frames * facts.samples
+    if claimed > MAX_PIXELS or facts.frames > MAX_FRAMES:
+        raise Refused("too_large", f"{claimed} pixels in {facts.frames} frames")
+    keyword = next(name for name in PIXEL_KEYWORDS if name in dataset)
+    if keyword == "PixelData":
+        for needed in ("BitsStored", "PixelRepresentation"):
+            if not isinstance(dataset.get(needed), int):
+                raise Refused("broken_header", f"no {needed}")
+    pixels = dataset.get(keyword) or b""
+    if not pixels:
         raise Refused("no_pixels")
-    if syntax.is_transfer_syntax and syntax.is_encapsulated:
-        codestream.check_frame(dataset.PixelData, facts.rows, facts.columns, needed)
+    syntax = pydicom.uid.UID(facts.transfer_syntax)
+    needed_bytes = (claimed * facts.bits + 7) // 8
+    if facts.transfer_syntax == decoders.DEFLATED_FRAMES or (syntax.is_transfer_syntax and syntax.is_encapsulated):
+        deflated = facts.transfer_syntax == decoders.DEFLATED_FRAMES
+        expansion = codestream.DEFLATE_EXPANSION if deflated else codestream.RLE_EXPANSION
+        shape = (facts.rows, facts.columns, facts.samples)
+        codestream.check_frames(pixels, shape, facts.frames, needed_bytes // facts.frames, expansion)
         return
     subsampled = facts.photometric == "YBR_FULL_422"
-    if present < (needed * 2 // 3 if subsampled else needed):
-        raise Refused("truncated_pixels", f"{present} of {needed} bytes")
-
-
-def _pixel_keyword(dataset: Dataset) -> str:
-    names = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-    return next((name for name in names if name in dataset), "PixelData")
-
-
-def stored_values(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
-    """Return the stored values [frames, rows, columns(, samples)] in the file's own type.
-
-    Raises:
-        Refused: ``undecodable`` if no decoder reads them.
-    """
-    array: NDArray[Any] | None
-    try:
-        decoder = get_decoder(pydicom.uid.UID(facts.transfer_syntax))
-        array, _ = decoder.as_array(dataset, raw=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise whatever they trip over
-        array = None
-        if facts.transfer_syntax.startswith(codestream.GDCM_SYNTAXES):
-            array = codestream.read_with_gdcm(data, facts.rows, facts.columns, facts.frames, facts.samples)
-        if array is None:
-            raise Refused("undecodable", str(error)) from None
-    shape = (-1, facts.rows, facts.columns, facts.samples) if facts.samples > 1 else (-1, facts.rows, facts.columns)
-    return array.reshape(shape)
+    if len(pixels) < (needed_bytes * 2 // 3 if subsampled else needed_bytes):
+        raise Refused("truncated_pixels", f"{len(pixels)} of {needed_bytes} bytes")
 
 
 def _digest(stored: NDArray[Any]) -> str:
@@ -182,7 +149,7 @@ def _read_picture(data: bytes, options: Options) -> Scan:
         raise Refused("undecodable", str(error)) from None
     facts = Facts(
         kind="image", modality="OT", unit="grey", rows=values.shape[1], columns=values.shape[2], frames=frames,
-        samples=1, bits=8 * values.dtype.itemsize, stored_sha256=_digest(values),
+        samples=1, bits=8 * values.dtype.itemsize, stored_sha256=_digest(values) if options.inspect else "",
     )  # fmt: skip
     return Scan(facts, values)
 

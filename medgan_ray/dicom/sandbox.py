@@ -7,8 +7,10 @@ A worker that dies, hangs or runs out of memory costs its file, which is named, 
 
 import contextlib
 import dataclasses
+import fcntl
 import itertools
 import json
+import logging
 import os
 import resource
 import select
@@ -29,13 +31,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts, Options
-from medgan_ray.dicom.refusals import Refused
+from medgan_ray.dicom.refusals import REFUSALS, Refused
 from medgan_ray.errors import MedganError
 
 BATCH_FILES = 16
 RECYCLE_FILES = 2000
 START_LIMIT_S = 60.0
 HEADER_BYTES = 64 << 20
+PIPE_BYTES = 1 << 20
+"""A slice fits, so that a process goes on with the next file while the parent still works on this one."""
+
 _FRAME = struct.Struct("<IQ")
 _DTYPES = ("int16", "uint16", "uint8", "float32")
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
@@ -68,6 +73,8 @@ class Outcome:
     values: NDArray[Any] | None = None
     refusal: str = ""
     detail: str = ""
+    seconds: float = 0.0
+    """Wall time that the decoding process took, or until it was given up."""
 
 
 def decode(
@@ -126,19 +133,20 @@ def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
 class _Worker:
     """One decoding process at a time, started when needed and replaced when lost."""
 
-    def __init__(self, options: dict[str, bool], limits: Limits) -> None:
+    def __init__(self, options: dict[str, Any], limits: Limits) -> None:
         self._options, self._limits = options, limits
         self._process: subprocess.Popen[bytes] | None = None
         self._served, self._closed = 0, False
         self._lock = threading.Lock()
 
     def run(self, batch: list[Source]) -> list[Outcome]:
-        """Return the outcomes of a batch; requests by path are sent ahead, so that waiting costs nothing."""
+        """Return the outcomes of a batch; requests are sent ahead, so that waiting costs nothing."""
         outcomes: list[Outcome] = []
         while len(outcomes) < len(batch):
             rest = batch[len(outcomes) :]
-            ahead = list(itertools.takewhile(lambda source: source.path is not None, rest)) or rest[:1]
-            outcomes += self._exchange(ahead)
+            opened = list(itertools.takewhile(lambda source: source.path is not None, rest))
+            fetched = list(itertools.takewhile(lambda source: source.path is None, rest))
+            outcomes += self._exchange(opened, self._opened) if opened else self._exchange(fetched, self._fetched)
         return outcomes
 
     def kill(self) -> None:
@@ -147,34 +155,49 @@ class _Worker:
             self._closed = True
         self._discard()
 
-    def _exchange(self, sources: list[Source]) -> list[Outcome]:
+    def _exchange(self, sources: list[Source], ask: "_Asking") -> list[Outcome]:
         """Return the outcomes of these sources up to and including the first that costs the process."""
         outcomes: list[Outcome] = []
-        payloads = []
-        for source in sources:
-            try:
-                payloads.append(b"" if source.fetch is None else source.fetch())
-            except Refused as refusal:
-                return [*outcomes, Outcome(source, refusal=refusal.code, detail=refusal.detail)]
+        begun = time.monotonic()
         try:
-            process = self._ready()
-            for source, payload in zip(sources, payloads, strict=True):
-                request = {"path": source.path, "file_s": self._limits.file_s, "options": self._options}
-                _send(_pipe(process.stdin), request | {"file_bytes": self._limits.file_bytes}, payload)
-            for source in sources:
-                outcomes.append(self._receive(process, source))
+            for outcome in ask(self._ready(), sources):
+                outcomes.append(outcome)
                 self._served += 1
+                begun = time.monotonic()
+            return outcomes
         except _TooSlow:
             self._discard()
-            outcomes.append(Outcome(sources[len(outcomes)], refusal="too_slow", detail=f"{self._limits.file_s} s"))
-        except (OSError, EOFError, ValueError) as error:
+            refusal, detail = "too_slow", f"{self._limits.file_s} s"
+        except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
             code = self._discard()
-            late = code == -signal.SIGALRM
+            refusal = "too_slow" if code == -signal.SIGALRM else "decoder_crashed"
             detail = f"signal {-code}" if code and code < 0 else str(error)
-            outcomes.append(
-                Outcome(sources[len(outcomes)], refusal="too_slow" if late else "decoder_crashed", detail=detail)
-            )
-        return outcomes
+        lost = sources[len(outcomes)]
+        return [*outcomes, Outcome(lost, refusal=refusal, detail=detail, seconds=time.monotonic() - begun)]
+
+    def _opened(self, process: "subprocess.Popen[bytes]", sources: list[Source]) -> Iterator[Outcome]:
+        """Ask for files that the process opens itself, all at once."""
+        for source in sources:
+            self._request(process, source, b"")
+        for source in sources:
+            yield self._receive(process, source)
+
+    def _fetched(self, process: "subprocess.Popen[bytes]", sources: list[Source]) -> Iterator[Outcome]:
+        """Ask for bytes; the next are fetched while these are decoded. More would fill both pipes, and stop all."""
+        payload = _fetch(sources[0])
+        for source, following in itertools.zip_longest(sources, sources[1:]):
+            if not isinstance(payload, Refused):
+                self._request(process, source, payload)
+            fetched = b"" if following is None else _fetch(following)
+            if isinstance(payload, Refused):
+                yield Outcome(source, refusal=payload.code, detail=payload.detail)
+            else:
+                yield self._receive(process, source)
+            payload = fetched
+
+    def _request(self, process: "subprocess.Popen[bytes]", source: Source, payload: bytes) -> None:
+        request = {"path": source.path, "file_s": self._limits.file_s, "options": self._options}
+        _send(_pipe(process.stdin), request | {"file_bytes": self._limits.file_bytes}, payload)
 
     def _ready(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._served >= RECYCLE_FILES:
@@ -196,16 +219,20 @@ class _Worker:
     def _receive(self, process: "subprocess.Popen[bytes]", source: Source) -> Outcome:
         pipe, deadline = _pipe(process.stdout), time.monotonic() + self._limits.file_s
         header, size = _receive_header(pipe, deadline)
+        seconds = float(header["seconds"])
         if header.get("refusal"):
-            return Outcome(source, refusal=str(header["refusal"]), detail=str(header.get("detail", "")))
+            if header["refusal"] not in REFUSALS:
+                raise ValueError("a reply that is none")
+            detail = str(header.get("detail", ""))
+            return Outcome(source, refusal=header["refusal"], detail=detail, seconds=seconds)
         facts = Facts.from_json(header["facts"])
         if header.get("dtype") is None:
-            return Outcome(source, facts)
+            return Outcome(source, facts, seconds=seconds)
         shape = tuple(int(side) for side in header["shape"])
         if header["dtype"] not in _DTYPES or size > self._limits.memory_bytes or len(shape) != 3:
             raise ValueError("a reply that is none")
         values = np.frombuffer(_read(pipe, size, deadline), header["dtype"]).reshape(shape)
-        return Outcome(source, facts, values)
+        return Outcome(source, facts, values, seconds=seconds)
 
     def _discard(self) -> int | None:
         process, self._process = self._process, None
@@ -226,11 +253,21 @@ class _TooSlow(Exception):
     pass
 
 
+_Asking = Callable[["subprocess.Popen[bytes]", list[Source]], Iterator[Outcome]]
+
+
+def _fetch(source: Source) -> bytes | Refused:
+    try:
+        return b"" if source.fetch is None else source.fetch()
+    except Refused as refusal:
+        return refusal
+
+
 def _start(limits: Limits) -> "subprocess.Popen[bytes]":
     root = str(Path(__file__).resolve().parents[2])
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-P", "-m", "medgan_ray.dicom.sandbox", str(limits.memory_bytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -239,6 +276,9 @@ def _start(limits: Limits) -> "subprocess.Popen[bytes]":
         env=environment,
         start_new_session=True,
     )
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone, and within a user's share of pipes
+        fcntl.fcntl(_pipe(process.stdout).fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return process
 
 
 def _pipe(pipe: Any) -> BinaryIO:
@@ -285,6 +325,7 @@ def main() -> None:
     os.dup2(2, 1)
     from medgan_ray.dicom import read
 
+    logging.disable()  # nobody reads what libraries say here, and pydicom formats a trace for each rung of the ladder
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
     _send(replies, {"ready": True}, b"")
@@ -294,8 +335,10 @@ def main() -> None:
         request, payload = json.loads(requests.read(length)), requests.read(size)
         # If the parent is gone, nobody else ends a decoder that hangs.
         signal.setitimer(signal.ITIMER_REAL, request["file_s"] * 1.25 + 1)
+        begun = time.monotonic()
         header, values = _answer(read.read_scan, request, payload)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        header["seconds"] = time.monotonic() - begun
         _send(replies, header, b"" if values is None else np.ascontiguousarray(values).data.cast("B"))
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import convert_color_space
+from pydicom.pixels.processing import apply_color_lut
 
 from medgan_ray.dicom.facts import Facts, frame_value, numbers, text
 from medgan_ray.dicom.refusals import Refused
+from medgan_ray.dicom.uptake import suv_factor
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "XA", "RF", "PX", "IO", "RG")
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 AIR_HU = -1000.0
 LARGEST = 1e12
 """Rescaled values beyond this are nobody's measurement."""
@@ -24,55 +27,99 @@ def to_values(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> tuple[NDA
     """Return values [frames, rows, columns] (int16 where that is exact, else float32) and their unit.
 
     Raises:
-        Refused: ``no_rescale`` for CT without rescale, ``unsupported_pixels`` or ``broken_header``.
+        Refused: ``no_rescale`` for CT without rescale, ``no_suv``, ``unsupported_pixels`` or ``broken_header``.
     """
-    if facts.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+    if facts.photometric not in GREY and facts.photometric:  # ACR-NEMA has none
         raise Refused("unsupported_pixels", facts.photometric)
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise Refused("unsupported_pixels", "values that are no numbers")
     padding = _padding(stored, dataset)
-    values = np.stack([_modality(frame, dataset, index, facts) for index, frame in enumerate(stored)])
-    unit = "HU" if facts.modality == "CT" else "relative"
+    values, unit = _modality(stored, dataset, facts), "HU" if facts.modality == "CT" else "relative"
     inverted = facts.photometric == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
     if facts.modality in PROJECTION_MODALITIES:
         shown = _voi(values, dataset)
         if shown is not None:
             values, unit = shown, "voi"
+    elif facts.modality == "PT":
+        values, unit = values * np.float32(suv_factor(dataset)), "SUV"
     if padding is not None:
-        # The background is what shows as black.
-        low, high = (values[~padding].min(), values[~padding].max()) if not padding.all() else (0, 0)
-        values[padding] = AIR_HU if unit == "HU" else (high if inverted else low)
-    if inverted:
-        values = (1 - values) if unit == "voi" else (values.max() + values.min() - values)
-    return _narrow(values), unit
+        values = values if values.flags.writeable else values.copy()
+        np.copyto(values, AIR_HU if unit == "HU" else _background(values[~padding], inverted), "unsafe", padding)
+    return (_inverted(values, unit) if inverted else values), unit
 
 
 def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
-    """Return which stored values are padding, (0028,0120) to (0028,0121)."""
+    """Return which stored values are padding, (0028,0120) to (0028,0121); None if none is."""
     value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
     if not isinstance(value, int):
         return None
-    other = limit if isinstance(limit, int) else value
-    mask = (stored >= min(value, other)) & (stored <= max(value, other))
+    first, last = _as_stored(value, stored.dtype), _as_stored(limit if isinstance(limit, int) else value, stored.dtype)
+    mask = stored == first if first == last else (stored >= min(first, last)) & (stored <= max(first, last))
     return mask if mask.any() else None
 
 
-def _modality(frame: NDArray[Any], dataset: Dataset, index: int, facts: Facts) -> NDArray[np.float32]:
+def _as_stored(value: int, kind: np.dtype[Any]) -> int:
+    """Return a padding value in the type of the stored ones: many headers write a negative one unsigned."""
+    top = 1 << (8 * kind.itemsize)
+    return value - top if kind.kind == "i" and top // 2 <= value < top else value
+
+
+def _background(values: NDArray[Any], inverted: bool) -> float:
+    """Return the value that shows as black."""
+    if not values.size:
+        return 0.0
+    return float(values.max() if inverted else values.min())
+
+
+def _inverted(values: NDArray[Any], unit: str) -> NDArray[Any]:
+    if unit == "voi":
+        return np.asarray(1 - values)
+    wide = values.astype(np.int32) if values.dtype.kind == "i" else values
+    return np.asarray(wide.max() + wide.min() - wide, values.dtype)
+
+
+def _modality(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[Any]:
+    """Return stored values through the modality LUT, or rescaled, each frame by its own numbers."""
     tables = dataset.get("ModalityLUTSequence")
     if tables:
-        return _look_up(frame, tables[0])[0]
+        return _look_up(stored, tables[0])[0]
+    shared = "PerFrameFunctionalGroupsSequence" not in dataset
+    lines = [_line(dataset, frame, facts) for frame in range(1 if shared else len(stored))]
+    if len(set(lines)) == 1:
+        return _rescaled(stored, *lines[0])
+    frames = [_rescaled(frame, *line) for frame, line in zip(stored, lines, strict=True)]
+    return np.stack(frames)
+
+
+def _line(dataset: Dataset, frame: int, facts: Facts) -> tuple[float, float]:
+    """Return slope and intercept of a frame, (0028,1053) and (0028,1052)."""
     group = "PixelValueTransformationSequence"
     try:
-        slope = numbers([frame_value(dataset, index, group, "RescaleSlope")], 1)
-        intercept = numbers([frame_value(dataset, index, group, "RescaleIntercept")], 1)
+        slope = numbers([frame_value(dataset, frame, group, "RescaleSlope")], 1)
+        intercept = numbers([frame_value(dataset, frame, group, "RescaleIntercept")], 1)
     except Exception as error:  # pydicom parses values when they are asked for, and raises whatever that trips over
         raise Refused("broken_header", str(error)) from None
     if slope is None or intercept is None:
         if facts.modality == "CT":
             raise Refused("no_rescale")
-        return frame.astype(np.float32)
-    values = frame.astype(np.float64) * slope[0] + intercept[0]
-    if np.abs(values).max() > LARGEST:
+        return 1.0, 0.0
+    return slope[0], intercept[0]
+
+
+def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """Return int16 where nothing is lost by it (half the bytes to hand over), else float32."""
+    ends = [float(stored.min()), float(stored.max())]
+    results = [end * slope + intercept for end in ends]
+    if max(map(abs, results)) > LARGEST:
         raise Refused("broken_header", "the rescale slope or intercept is absurd")
-    return np.asarray(values, np.float32)
+    whole = stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
+    if whole and min(ends + results) >= -32768 and max(ends + results) <= 32767:
+        if slope == 1 and stored.dtype.itemsize == 2:
+            return stored.view(np.int16) if intercept == 0 else stored.view(np.int16) + np.int16(intercept)
+        return np.asarray(stored.astype(np.int16) * np.int16(slope) + np.int16(intercept))
+    if slope == 1 and intercept == 0:
+        return stored.astype(np.float32)
+    return (stored * slope + intercept).astype(np.float32)
 
 
 def _look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[np.float32], float]:
@@ -94,7 +141,7 @@ def _look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[np.float32],
     return raw[index].astype(np.float32), float(2 ** min(max(bits, 1), 16) - 1)
 
 
-def _voi(values: NDArray[np.float32], dataset: Dataset) -> NDArray[np.float32] | None:
+def _voi(values: NDArray[Any], dataset: Dataset) -> NDArray[np.float32] | None:
     """Return values from 0 to 1 as the display shows them; None where the file doesn't say."""
     tables = dataset.get("VOILUTSequence")
     if tables:
@@ -121,36 +168,45 @@ def window(values: NDArray[Any], center: float, width: float, function: str = "L
     """
     if width < 1 if function == "LINEAR" else width <= 0:
         raise Refused("broken_header", f"window width {width}")
-    wide = values.astype(np.float64)
+    wide = values.astype(np.float32)
     if function == "SIGMOID":
         shown = 1 / (1 + np.exp(np.clip(-4 * (wide - center) / width, -60, 60)))
     elif function == "LINEAR_EXACT":
         shown = (wide - center) / width + 0.5
     else:
         shown = (wide - (center - 0.5)) / max(width - 1, 1e-6) + 0.5
-    return np.clip(shown, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(shown, 0, 1), np.float32)
 
 
-def to_rgb(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
-    """Return color values [frames, rows, columns, 3] as RGB; JPEG 2000's own color transforms are already undone."""
-    photometric = text(dataset, "PhotometricInterpretation")
-    if stored.shape[-1] != 3 or stored.dtype != np.uint8:
-        raise Refused("unsupported_pixels", f"{photometric} {stored.dtype}")
-    if photometric in ("YBR_FULL", "YBR_FULL_422"):
-        return np.stack([convert_color_space(frame, "YBR_FULL", "RGB") for frame in stored])
-    return stored
+def brightness(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[np.uint8]:
+    """Return the brightness [frames, rows, columns], 0 to 255, of color or palette values.
+
+    JPEG 2000's own color transforms are already undone; of YBR_FULL the brightness is a channel: nothing is converted.
+
+    Raises:
+        Refused: ``unsupported_pixels`` or ``broken_header``.
+    """
+    if facts.photometric == "PALETTE COLOR":
+        try:
+            color = apply_color_lut(stored, dataset)
+        except Exception as error:  # a broken table
+            raise Refused("broken_header", f"palette: {error}") from None
+        return luma(color[..., :3], 8 * color.dtype.itemsize)
+    if facts.photometric not in COLOR or stored.shape[-1] != 3 or stored.dtype.kind != "u":
+        raise Refused("unsupported_pixels", f"{facts.photometric} {stored.dtype}")
+    bits = int(dataset.get("BitsStored") or facts.bits)
+    if facts.photometric.startswith("YBR_FULL"):
+        luminance = stored[..., 0]
+        return luminance if luminance.dtype == np.uint8 and bits == 8 else _to_8_bits(luminance, bits)
+    return luma(stored, bits)
 
 
-def luma(color: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the brightness (ITU-R BT.601) of 8-bit color values [..., 3]."""
-    weighted = color[..., 0] * 0.299 + color[..., 1] * 0.587 + color[..., 2] * 0.114
-    return np.rint(weighted).clip(0, 255).astype(np.uint8)
+def luma(color: NDArray[Any], bits: int = 8) -> NDArray[np.uint8]:
+    """Return the brightness (ITU-R BT.601) of color values [..., 3] of so many bits, 0 to 255."""
+    wide = np.float32 if bits <= 8 else np.float64
+    weighted = color[..., 0] * wide(0.299) + color[..., 1] * wide(0.587) + color[..., 2] * wide(0.114)
+    return _to_8_bits(weighted, bits)
 
 
-def _narrow(values: NDArray[np.float32]) -> NDArray[Any]:
-    """Return int16 where nothing is lost: half the bytes to hand over."""
-    if values.size and values.min() >= -32768 and values.max() <= 32767:
-        narrow = values.astype(np.int16)
-        if np.array_equal(narrow, values):
-            return narrow
-    return values
+def _to_8_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(values * (255 / (2**bits - 1))).clip(0, 255), np.uint8)

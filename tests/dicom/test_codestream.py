@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
 
-from medgan_ray.dicom.codestream import check_frame, frame_size, is_picture, looks_like_dicom
+from medgan_ray.dicom.codestream import RLE_EXPANSION, check_frames, frame_shape, is_picture, looks_like_dicom
 from medgan_ray.dicom.refusals import Refused
 
 
@@ -20,12 +20,12 @@ def encoded(form: str, shape: tuple[int, int] = (24, 40)) -> bytes:
 
 @pytest.mark.parametrize("form", ["JPEG", "JPEG2000"])
 def test_frames_tell_their_size(form: str) -> None:
-    assert frame_size(encoded(form)) == (24, 40)
+    assert frame_shape(encoded(form)) == (24, 40, 1)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\xff\xff", b"\xff\x4f\xff\x51", bytes(64)])
 def test_bytes_without_a_header_tell_nothing(data: bytes) -> None:
-    assert frame_size(data) is None
+    assert frame_shape(data) is None
 
 
 def test_signatures() -> None:
@@ -37,26 +37,41 @@ def test_signatures() -> None:
     assert not looks_like_dicom(b"file,label\n")
 
 
-@pytest.mark.parametrize(
-    ("frame", "rows", "claimed", "code"),
-    [
-        (encoded("JPEG"), 48, 48 * 40, "header_lies"),
-        (bytes(100), 24, 10**6, "truncated_pixels"),
-        (encoded("JPEG"), 24, 24 * 40, ""),
-    ],
-)
-def test_frames_are_held_against_the_header(frame: bytes, rows: int, claimed: int, code: str) -> None:
-    data = encapsulate([frame])
-    if not code:
-        check_frame(data, rows, 40, claimed)
-        return
-    with pytest.raises(Refused) as refused:
-        check_frame(data, rows, 40, claimed)
-    assert refused.value.code == code
+def code_of(data: bytes, frames: int = 1, rows: int = 24, samples: int = 1, frame_bytes: int = 24 * 40) -> str:
+    """Return the code by which encapsulated pixels of 24 x 40 are refused."""
+    try:
+        check_frames(data, (rows, 40, samples), frames, frame_bytes)
+    except Refused as refusal:
+        return refusal.code
+    return ""
+
+
+def test_frames_are_held_against_the_header() -> None:
+    jpeg = encoded("JPEG")
+    assert code_of(encapsulate([jpeg])) == ""
+    assert code_of(encapsulate([jpeg]), rows=48) == "header_lies"
+    assert code_of(encapsulate([jpeg]), samples=3) == "header_lies"
+    assert code_of(encapsulate([jpeg, jpeg]), frames=2) == ""
+    assert code_of(encapsulate([jpeg, jpeg]), frames=3) == "truncated_pixels"
+
+
+def test_a_later_frame_that_lies_is_found_too() -> None:
+    frames = [encoded("JPEG2000"), encoded("JPEG2000", (4096, 4096))]
+    assert code_of(encapsulate(frames), frames=2) == "header_lies"
+
+
+def test_bytes_cannot_hold_more_than_their_code_allows() -> None:
+    packed = bytes(100)
+    assert code_of(encapsulate([packed]), frame_bytes=100 * RLE_EXPANSION) == ""
+    assert code_of(encapsulate([packed]), frame_bytes=100 * RLE_EXPANSION + 1) == "truncated_pixels"
+    large = encoded("JPEG", (4000, 4000))
+    lying = large[:200] + large[-2:]
+    shape = frame_shape(lying)
+    assert shape == (4000, 4000, 1)
+    with pytest.raises(Refused, match="cannot hold"):
+        check_frames(encapsulate([lying]), shape, 1, 4000 * 4000)
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"\xfe\xff\x00\xe0\0\0\0\0", "no_pixels"), (b"garbage!", "undecodable")])
 def test_broken_encapsulation_has_a_code(data: bytes, code: str) -> None:
-    with pytest.raises(Refused) as refused:
-        check_frame(data, 1, 1, 1)
-    assert refused.value.code == code
+    assert code_of(data) == code

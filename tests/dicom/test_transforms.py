@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medgan_ray.dicom.facts import Facts
 from medgan_ray.dicom.refusals import Refused
-from medgan_ray.dicom.transforms import luma, to_rgb, to_values, window
+from medgan_ray.dicom.transforms import brightness, to_values, window
 
 CR = Facts(modality="CR", photometric="MONOCHROME2")
 X = np.array([-2000.0, 0, 39.5, 100, 2000])
@@ -67,11 +68,78 @@ def test_absurd_slopes_are_refused() -> None:
         to_values(np.ones((1, 2, 2), np.uint16), dataset, Facts(modality="MR", photometric="MONOCHROME2"))
 
 
-def test_color_spaces() -> None:
-    grey = Dataset()
-    grey.PhotometricInterpretation = "YBR_FULL"
+def colored(values: NDArray[np.generic], photometric: str, bits: int = 8) -> NDArray[np.uint8]:
+    dataset = Dataset()
+    dataset.BitsStored = bits
+    return brightness(values, dataset, Facts(photometric=photometric, samples=3, bits=8 * values.dtype.itemsize))
+
+
+def test_brightness_of_color() -> None:
     ybr = np.zeros((1, 2, 2, 3), np.uint8)
     ybr[..., 0], ybr[..., 1:] = 90, 128
-    assert (luma(to_rgb(ybr, grey)) == 90).all()
+    assert (colored(ybr, "YBR_FULL_422") == 90).all()
+    rgb = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]]], np.uint8)
+    assert colored(rgb, "RGB")[0, 0].tolist() == [76, 150, 29, 255]
+    assert colored(rgb.astype(np.uint16) * 257, "RGB", 16)[0, 0].tolist() == [76, 150, 29, 255]
+    assert colored(rgb.astype(np.uint32) * 16843009, "RGB", 32)[0, 0].tolist() == [76, 150, 29, 255]
     with pytest.raises(Refused):
-        to_rgb(ybr.astype(np.uint16), grey)
+        colored(rgb, "HSV")
+    with pytest.raises(Refused):
+        colored(np.zeros((1, 2, 2, 4), np.uint8), "RGB")
+
+
+def test_brightness_of_a_palette() -> None:
+    dataset = Dataset()
+    for color, entries in (("Red", [0, 255]), ("Green", [0, 128]), ("Blue", [0, 0])):
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [2, 0, 8])
+        setattr(dataset, f"{color}PaletteColorLookupTableData", bytes(entries))
+    dataset.BitsStored, dataset.BitsAllocated, dataset.PixelRepresentation = 8, 8, 0
+    facts = Facts(photometric="PALETTE COLOR", bits=8)
+    found = brightness(np.array([[[0, 1, 7]]], np.uint8), dataset, facts)
+    assert found.tolist() == [[[0, round(0.299 * 255 + 0.587 * 128), round(0.299 * 255 + 0.587 * 128)]]]
+    del dataset.GreenPaletteColorLookupTableData
+    with pytest.raises(Refused) as refused:
+        brightness(np.array([[[0]]], np.uint8), dataset, facts)
+    assert refused.value.code == "broken_header"
+
+
+def rescaled(
+    stored: NDArray[np.generic], slope: float = 1, intercept: float = 0, **more: object
+) -> NDArray[np.generic]:
+    dataset = Dataset()
+    dataset.RescaleSlope, dataset.RescaleIntercept = str(slope), str(intercept)
+    for keyword, value in more.items():
+        setattr(dataset, keyword, value)
+    return to_values(stored, dataset, Facts(modality="CT", photometric="MONOCHROME2"))[0]
+
+
+def test_values_are_narrow_only_where_nothing_is_lost() -> None:
+    stored = np.array([[[0, 40000]]], np.uint16)
+    assert rescaled(stored, 1, -8000).tolist() == [[[-8000, 32000]]]
+    assert rescaled(stored).tolist() == [[[0, 40000]]]
+    assert rescaled(stored, 0.5, 1).tolist() == [[[1, 20001]]]
+    assert rescaled(stored, -1, 100).tolist() == [[[100, -39900]]]
+    signed = np.array([[[-32768, 32767]]], np.int16)
+    assert rescaled(signed, 1, 1).tolist() == [[[-32767, 32768]]]
+    assert rescaled(signed, -1, -1).tolist() == [[[32767, -32768]]]
+    assert rescaled(np.array([[[7]]], np.int8), 100, 50).dtype == np.int16
+
+
+def test_negative_padding_that_is_written_unsigned() -> None:
+    stored = np.array([[[-2000, 5]]], np.int16)
+    assert rescaled(stored, 1, 0, PixelPaddingValue=63536).tolist() == [[[-1000, 5]]]
+    stored = np.array([[[-2000, -1500, 5]]], np.int16)
+    ranged = rescaled(stored, 1, 0, PixelPaddingValue=63536, PixelPaddingRangeLimit=-1500)
+    assert ranged.tolist() == [[[-1000, -1000, 5]]]
+
+
+def test_inversion_keeps_the_range() -> None:
+    facts = Facts(modality="MR", photometric="MONOCHROME1")
+    values, _ = to_values(np.array([[[-32768, 0, 32767]]], np.int16), Dataset(), facts)
+    assert values.tolist() == [[[32767, -1, -32768]]]
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        rescaled(np.array([[[1, np.nan]]], np.float32))
+    assert refused.value.code == "unsupported_pixels"

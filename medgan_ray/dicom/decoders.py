@@ -1,0 +1,176 @@
+"""The ladder of decoders: for each transfer syntax those that read it, the most trusted first; the next if one fails.
+
+Pillow (HPND), OpenJPEG, CharLS, pylibjpeg-rle and GDCM are permissive; ``pylibjpeg`` stands for libjpeg (GPL-3) where
+the syntax is JPEG, and is there only if the extra ``libjpeg`` was installed. All of them are C: call this through
+``sandbox`` alone.
+"""
+
+import tempfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medgan_ray.dicom import codestream
+from medgan_ray.dicom.facts import Facts
+from medgan_ray.dicom.refusals import Refused
+
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+"""Deflated Image Frame Compression (PS3.5 A.4.13), which pydicom does not know yet."""
+
+GE_PRIVATE = "1.2.840.113619.5.2"
+"""GE's implicit VR with pixels in big-endian order."""
+
+_LITTLE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_JPEG = "1.2.840.10008.1.2.4."
+_GDCM_FILE = "gdcm_file"
+_LADDERS: dict[str, tuple[str, ...]] = {
+    # Lossy 8-bit JPEG first by the decoder whose values are DCMTK's and GDCM's; 12 bits by GDCM alone.
+    _JPEG + "50": ("pillow", "gdcm", _GDCM_FILE, "pylibjpeg"),
+    _JPEG + "51": ("pillow", "gdcm", _GDCM_FILE, "pylibjpeg"),
+    # JPEG lossless never by libjpeg first: it reads one file of the field's test sets differently from all others.
+    _JPEG + "57": ("gdcm", _GDCM_FILE, "pylibjpeg"),
+    _JPEG + "70": ("gdcm", _GDCM_FILE, "pylibjpeg"),
+    _JPEG + "80": ("pyjpegls", "gdcm", "pylibjpeg"),
+    _JPEG + "81": ("pyjpegls", "gdcm", "pylibjpeg"),
+    _JPEG + "90": ("pylibjpeg", "gdcm", "pillow"),
+    _JPEG + "91": ("pylibjpeg", "gdcm", "pillow"),
+    _JPEG + "201": ("pylibjpeg",),
+    _JPEG + "202": ("pylibjpeg",),
+    _JPEG + "203": ("pylibjpeg",),
+    "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),
+    GE_PRIVATE: (_GDCM_FILE,),
+}
+_OTHER_JPEG = (_GDCM_FILE,)
+"""The retired processes 6 and 8, 10 and 12, and their like (1.2.840.10008.1.2.4.52 to 66)."""
+
+_PACKED_BITS = 12
+"""ACR-NEMA packs two pixels of twelve bits into three bytes: GDCM unpacks them."""
+
+
+def stored_values(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+    """Return the stored values [frames, rows, columns(, samples)] in the file's own type, without stray bits.
+
+    Raises:
+        Refused: ``undecodable`` if no decoder reads them.
+    """
+    said = ""
+    for rung in _rungs(facts):
+        try:
+            array = rung(dataset, data, facts)
+            frames = array.reshape(-1, facts.rows, facts.columns, facts.samples)
+            return frames if facts.samples > 1 else frames[..., 0]
+        except (MemoryError, Refused):
+            raise
+        except Exception as error:  # decoders raise whatever they trip over
+            said = said or str(error)
+    raise Refused("undecodable", said or f"no decoder for transfer syntax {facts.transfer_syntax}")
+
+
+def _rungs(facts: Facts) -> list[Callable[[FileDataset, bytes, Facts], NDArray[Any]]]:
+    syntax = facts.transfer_syntax
+    if syntax == DEFLATED_FRAMES:
+        return [_inflated]
+    if facts.bits == _PACKED_BITS:
+        return [_by_gdcm]
+    names = _LADDERS.get(syntax)
+    if names is None and syntax.startswith((_JPEG + "5", _JPEG + "6")):
+        names = _OTHER_JPEG
+    if names is None:
+        return [_native]
+    ready = get_decoder(UID(syntax)).available_plugins if syntax != GE_PRIVATE and names != _OTHER_JPEG else ()
+    return [_by_gdcm if name == _GDCM_FILE else _plugin(name) for name in names if name in (*ready, _GDCM_FILE)]
+
+
+def _native(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
+    if facts.samples == 1 and facts.bits in (8, 16) and facts.transfer_syntax in _LITTLE and "PixelData" in dataset:
+        # What most files of an archive are, without the detours that all the others need.
+        count = facts.rows * facts.columns * facts.frames
+        kind = f"<{'i' if dataset.PixelRepresentation == 1 else 'u'}{facts.bits // 8}"
+        array: NDArray[Any] = np.frombuffer(dataset.PixelData, kind, count)
+        top = high if isinstance(high, int) and stored - 1 < high < facts.bits else stored - 1
+        return array if stored == facts.bits else keep_bits(array, stored, top)
+    decoder: Any = get_decoder(UID(facts.transfer_syntax))
+    return np.asarray(decoder.as_array(dataset, raw=True)[0])
+
+
+def _plugin(name: str) -> Callable[[FileDataset, bytes, Facts], NDArray[Any]]:
+    def decode(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+        decoder = get_decoder(UID(facts.transfer_syntax))
+        array, _ = decoder.as_array(dataset, raw=True, decoding_plugin=name)
+        return array
+
+    return decode
+
+
+def keep_bits(array: NDArray[Any], stored: int, high: int) -> NDArray[Any]:
+    """Return integers of which only the ``stored`` bits that end at bit ``high`` count, sign-extended if signed."""
+    width = 8 * array.dtype.itemsize
+    if not 0 < stored <= high + 1 <= width:
+        raise ValueError(f"{stored} bits that end at bit {high} of {width}")
+    if array.dtype.kind == "u" and high == stored - 1:
+        return array & array.dtype.type((1 << stored) - 1)
+    return (array << (width - 1 - high)) >> (width - stored)
+
+
+def _inflated(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+    """Return frames that are deflated one by one, each to no more bytes than it needs."""
+    pixels = facts.rows * facts.columns * facts.samples
+    limit = (pixels * facts.bits + 7) // 8
+    options = {
+        "rows": facts.rows, "columns": facts.columns, "samples_per_pixel": facts.samples, "number_of_frames": 1,
+        "bits_allocated": facts.bits, "bits_stored": int(dataset.BitsStored), "pixel_keyword": "PixelData",
+        "pixel_representation": int(dataset.PixelRepresentation), "photometric_interpretation": facts.photometric,
+        "planar_configuration": int(dataset.get("PlanarConfiguration") or 0), "pixel_vr": "OW",
+    }  # fmt: skip
+    decoder: Any = get_decoder(ExplicitVRLittleEndian)
+    frames = []
+    for frame in generate_frames(dataset.PixelData, number_of_frames=facts.frames):
+        plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, limit)
+        if len(plain) < limit:
+            raise Refused("truncated_pixels", f"{len(plain)} of {limit} bytes")
+        frames.append(decoder.as_array(plain, raw=True, **options)[0])
+    return np.stack(frames)
+
+
+def _by_gdcm(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+    """Return the stored values as GDCM reads the whole file: any JPEG, packed bits, GE's syntax."""
+    import gdcm
+
+    if facts.transfer_syntax.startswith(_JPEG):
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=facts.frames))
+        if codestream.frame_shape(frame) is None:
+            raise ValueError("no JPEG frame header")  # GDCM would end the process
+    # Has no name: a process that is killed here leaves no scan behind.
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        reader = gdcm.ImageReader()
+        reader.SetFileName(f"/dev/fd/{file.fileno()}")
+        if not reader.Read():
+            raise ValueError("GDCM does not read it")
+        image = reader.GetImage()
+        form = image.GetPixelFormat()
+        kind = {
+            gdcm.PixelFormat.UINT8: "u1", gdcm.PixelFormat.INT8: "i1", gdcm.PixelFormat.UINT16: "u2",
+            gdcm.PixelFormat.INT16: "i2", gdcm.PixelFormat.UINT12: "u2", gdcm.PixelFormat.INT12: "i2",
+        }.get(form.GetScalarType())  # fmt: skip
+        count = facts.rows * facts.columns * facts.frames * facts.samples
+        if kind is None or image.GetBufferLength() != count * int(kind[1]):
+            raise ValueError("GDCM reads another number of values than the header gives")
+        buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
+    array = np.frombuffer(buffer, kind)
+    if array.size != count:
+        raise ValueError("GDCM reads another number of values than the header gives")
+    stored = int(dataset.get("BitsStored") or form.GetBitsStored())
+    planar = facts.samples > 1 and image.GetPlanarConfiguration() == 1
+    if planar:
+        array = array.reshape(facts.frames, facts.samples, -1).swapaxes(1, 2)
+    return keep_bits(array, stored, stored - 1) if stored < 8 * array.dtype.itemsize else array
