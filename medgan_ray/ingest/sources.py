@@ -1,9 +1,10 @@
-"""Finds the files of a source (folder, single file, s3:// prefix) and what stands beside them: labels, patients.
+"""Finds the scans of a source (folder, file, archive, s3:// prefix, DICOMweb service), their labels and patients.
 
 Labels come from a CSV with the columns file, label and, if known, patient (or subject); else from class subfolders.
 """
 
 import csv
+import functools
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from typing import NamedTuple
 
 import pydicom.datadict
 
+from medgan_ray.dicom import web
+from medgan_ray.dicom.refusals import Refused
 from medgan_ray.dicom.sandbox import Source
 from medgan_ray.errors import InputError, UsageError
+from medgan_ray.ingest import archives
 from medgan_ray.store import Store, is_remote, open_store
 
 TABLE = "labels.csv"
@@ -32,6 +36,14 @@ class Found:
     folder: str = ""
 
 
+class _Item(NamedTuple):
+    """A file to decode, by its key below the source (``archive.zip/inner/name``), and its first subfolder."""
+
+    key: str
+    source: Source
+    folder: str
+
+
 class _Row(NamedTuple):
     label: str
     group: str
@@ -47,7 +59,8 @@ def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found
     """Return the files below all sources, sorted by name.
 
     Args:
-        sources: folders, files or s3:// prefixes.
+        sources: folders, files, zip or tar archives, s3:// prefixes, or DICOMweb services (``dicom.web``). Archives
+            that stand in folders are opened too. Hidden files are left out.
         labels: a CSV that names files relative to their source; ``auto``: a source's own ``labels.csv``, else class
             subfolders; ``folders``: class subfolders; ``attribute:KEYWORD``: of the DICOM header; ``none``.
             Patients are read from ``labels.csv`` in any case.
@@ -66,30 +79,61 @@ def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found
     given = "" if asked or labels in ("auto", "folders", "none") else labels
     found: list[Found] = []
     for uri in sources:
-        store, keys = _files(uri, skip)
-        table = _table(store, keys, given)
-        keys = [key for key in keys if key != TABLE]
-        if not keys:
-            raise InputError("no files here", uri, "give a folder or prefix that holds scans")
-        if table and not any(key in table.rows for key in keys):
+        items = _web_items(uri) if web.is_service(uri) else _items(uri, skip)
+        table = _table(items, given)
+        items = [item for item in items if item.key != TABLE]
+        if not items:
+            raise InputError("no files here", uri, "give a folder, archive or prefix that holds scans")
+        if table and not any(item.key in table.rows for item in items):
             where = given or f"{uri}/{TABLE}"
             raise InputError("no row names a file of the source", where, "name files relative to the source")
-        found += [_found(store, key, table, labels) for key in keys]
+        found += [_found(item, table, labels) for item in items]
     return found
 
 
-def _found(store: Store, key: str, table: _Table | None, labels: str) -> Found:
-    label, group = table.rows.get(key, _Row("", "")) if table else _Row("", "")
-    parts = PurePosixPath(key).parts
-    folder = parts[0] if len(parts) > 1 else ""
+def _found(item: _Item, table: _Table | None, labels: str) -> Found:
+    label, group = table.rows.get(item.key, _Row("", "")) if table else _Row("", "")
+    folder = item.folder
     if labels in ("folders", "none") or labels.startswith(ATTRIBUTE):
         label, folder = folder if labels == "folders" else "", ""
     elif table and table.has_labels:
         folder = ""
-    name = f"{store.uri}/{key}"
-    if store.is_local:
-        return Found(Source(name, path=str(store.path(key))), label, group, folder)
-    return Found(Source(name, fetch=lambda: store.read(key)), label, group, folder)
+    return Found(item.source, label, group, folder)
+
+
+def _web_items(uri: str) -> list[_Item]:
+    return [_Item(key, source, "") for key, source in web.instances(uri)]
+
+
+def _items(uri: str, skip: str) -> list[_Item]:
+    """Return the files of a local or S3 source and the members of its archives, sorted."""
+    store, keys = _files(uri, skip)
+    items: list[_Item] = []
+    for key in keys:
+        name = f"{store.uri}/{key}"
+        if archives.is_archive(name):
+            alone = len(keys) == 1 and (Path(uri.removeprefix("file://")).name == key)
+            items += _members(name, "" if alone else key)
+        elif store.is_local:
+            items.append(_Item(key, Source(name, path=str(store.path(key))), _first_folder(key)))
+        else:
+            items.append(_Item(key, Source(name, fetch=functools.partial(store.read, key)), _first_folder(key)))
+    return items
+
+
+def _members(archive: str, key: str) -> list[_Item]:
+    """Return the members of an archive; ``key`` is empty if it is the source itself."""
+    items = []
+    for inner, source in archives.members(archive):
+        if not _hidden(inner):
+            around = PurePosixPath(key).parent / inner
+            items.append(_Item("/".join(part for part in (key, inner) if part), source, _first_folder(str(around))))
+    return sorted(items, key=lambda item: item.key)
+
+
+def _first_folder(key: str) -> str:
+    parts = PurePosixPath(key).parts
+    return parts[0] if len(parts) > 1 else ""
 
 
 def _files(uri: str, skip: str) -> tuple[Store, list[str]]:
@@ -118,19 +162,31 @@ def _below(store: Store, skip: str) -> str:
 
 
 def _hidden(key: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(key).parts)
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(key).parts)
 
 
-def _table(store: Store, keys: list[str], labels: str) -> _Table | None:
+def _table(items: list[_Item], labels: str) -> _Table | None:
     if labels:
         if is_remote(labels):
             parent, _, name = labels.rpartition("/")
             return _parse(open_store(parent).read(name), labels)
-        try:
-            return _parse(Path(labels).expanduser().read_bytes(), labels)
-        except OSError as error:
-            raise InputError("cannot read the labels", labels, error.strerror or str(error)) from None
-    return _parse(store.read(TABLE), f"{store.uri}/{TABLE}") if TABLE in keys else None
+        return _parse(_read(Path(labels).expanduser(), labels), labels)
+    source = next((item.source for item in items if item.key == TABLE), None)
+    if source is None:
+        return None
+    if source.path is not None:
+        return _parse(_read(Path(source.path), source.path), source.name)
+    try:
+        return _parse(source.fetch() if source.fetch else b"", source.name)
+    except Refused as refusal:
+        raise InputError("cannot read the labels", source.name, refusal.detail) from None
+
+
+def _read(path: Path, where: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("cannot read the labels", where, error.strerror or str(error)) from None
 
 
 def _parse(data: bytes, where: str) -> _Table:
