@@ -241,9 +241,10 @@ def _s3() -> Any:
 @contextlib.contextmanager
 def _open(uri: str) -> Iterator[IO[bytes]]:
     """Open an archive for reading anywhere in it."""
-    with _errors(uri):
-        opened = _s3().open(uri, "rb", block_size=BLOCK_BYTES) if is_remote(uri) else Path(uri).open("rb")
-    with opened:
+    with contextlib.ExitStack() as stack:
+        with _errors(uri):
+            opened: Any = _s3().open(uri, "rb", block_size=BLOCK_BYTES) if is_remote(uri) else Path(uri).open("rb")  # noqa: SIM115
+            stack.enter_context(opened)
         yield opened
 
 
