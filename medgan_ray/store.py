@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -201,11 +202,9 @@ class LocalStore(Store):
         path = self.path(key)
         path.unlink(missing_ok=True)
         for folder in path.parents:
-            if not folder.is_dir() or any(folder.iterdir()):
+            if not folder.is_relative_to(self.uri) or not folder.is_dir() or any(folder.iterdir()):
                 return
             folder.rmdir()
-            if folder == Path(self.uri):
-                return
 
     @contextlib.contextmanager
     def _written(self, key: str, data: bytes | BinaryIO) -> Iterator[Path]:
@@ -214,10 +213,7 @@ class LocalStore(Store):
         handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                if isinstance(data, bytes):
-                    file.write(data)
-                else:
-                    shutil.copyfileobj(data, file)
+                shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)

@@ -79,10 +79,7 @@ def ingest(
     """
     found = sources.find(source, recipe.settings.labels, skip=dataset)
     store = open_store(dataset)
-    # A bucket that is missing or closed, or another recipe, should not show after hours of decoding.
-    existing = read_existing(store) if store.exists(POINTER) else None
-    if existing:
-        existing.check(recipe_facts(recipe, split), dataset)
+    existing = _existing(store, recipe, split)
     key = deidentify.subject_key()
     with contextlib.ExitStack() as stack:
         beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
@@ -101,10 +98,18 @@ def ingest(
             raise rejections.nothing(source)
         if dry_run:
             return dataclasses.replace(plan.result(dataset, ""), series=pass_two.notes)
-        result = plan.write(store, key)
+        result = plan.write(store, dataset, key)
         images.delete()
     warnings = [key.warning] if key.warning else []
-    return dataclasses.replace(result, dataset=dataset, series=pass_two.notes, warnings=warnings)
+    return dataclasses.replace(result, series=pass_two.notes, warnings=warnings)
+
+
+def _existing(store: Store, recipe: Recipe, split: SplitSettings) -> Existing | None:
+    """Return the dataset that is added to, if it was made alike; what fails here should not after hours of decoding."""
+    existing = read_existing(store) if store.exists(POINTER) else None
+    if existing:
+        existing.check(recipe_facts(recipe, split), store.uri)
+    return existing
 
 
 def _decode(

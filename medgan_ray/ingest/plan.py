@@ -93,11 +93,11 @@ class Plan:
         self._set_classes()
         self._set_splits(split)
 
-    def write(self, store: Store, key: SubjectKey) -> IngestResult:
+    def write(self, store: Store, dataset: str, key: SubjectKey) -> IngestResult:
         """Write shards, then the manifest, then the pointer; nothing if all samples are there already."""
         before = self._existing
         if before and not self._order:
-            return self.result(store.uri, before.sha256)
+            return self.result(dataset, before.sha256)
         names = self._subject_names()
         shards = [entry for name in SPLITS for entry in self._write_split(store, name, names)]
         rejected = self._rejections.counts + Counter(before.manifest.rejected if before else {})
@@ -110,14 +110,14 @@ class Plan:
             splits=self._split_entries(),
             shards=(*(before.manifest.shards if before else ()), *shards),
             subjects=tuple(names),
-            key_fingerprint=key.fingerprint if any(names) else "",
+            key_fingerprint=key.fingerprint if names else "",
             rejected=dict(sorted(rejected.items())),
             recipe=self._recipe,
             spacing=self._uniform_spacing(),
             content_digest=self._content_digest(),
         )
         sha256 = write_manifest(store, manifest, before.sha256 if before else "")
-        return self.result(store.uri, sha256)
+        return self.result(dataset, sha256)
 
     def result(self, dataset: str, sha256: str) -> IngestResult:
         """Return what became of the scans."""
@@ -129,7 +129,7 @@ class Plan:
             dataset=dataset,
             manifest=sha256,
             samples=splits.total(),
-            subjects=sum(bool(name) for name in self._subject_names()),
+            subjects=deidentify.count_subjects(self._subject_names()),
             splits={name: splits[name] for name in SPLITS},
             rejected=dict(sorted(self._rejections.counts.items())),
             added=len(self._order),

@@ -22,7 +22,7 @@ class TrainSettings(Section):
 
     lr: float = Field(default=1e-3, gt=0)
     """Adam's learning rate of both networks at the start."""
-    lr_final: float = Field(default=2.5e-4, gt=0)
+    lr_final: float = Field(default=1e-4, gt=0)
     """The learning rate when all images are seen."""
     beta2: float = Field(default=0.9, ge=0, lt=1)
     """Adam's second decay rate at the start; the first is 0."""
@@ -34,7 +34,7 @@ class TrainSettings(Section):
     """Weight of the gradient penalties after the burn-in."""
     burn_in: float = Field(default=0.5, gt=0, le=1)
     """Share of the images over which gamma, beta2 and the augmentation move to their final values."""
-    ema_share: float = Field(default=0.05, ge=0, le=1)
+    ema_share: float = Field(default=0.1, ge=0, le=1)
     """Half-life of the averaged generator, as a share of the images seen so far."""
     penalty_every: int = Field(default=4, ge=1)
     """Take the penalties in every n-th step, n times as heavy: 4 is a third faster; 1 is R3GAN to the letter."""
