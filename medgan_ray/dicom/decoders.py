@@ -116,8 +116,8 @@ def keep_bits(array: NDArray[Any], stored: int, high: int) -> NDArray[Any]:
     if not 0 < stored <= high + 1 <= width:
         raise ValueError(f"{stored} bits that end at bit {high} of {width}")
     if array.dtype.kind == "u" and high == stored - 1:
-        return array & array.dtype.type((1 << stored) - 1)
-    return (array << (width - 1 - high)) >> (width - stored)
+        return np.asarray(array & array.dtype.type((1 << stored) - 1))
+    return np.asarray((array << (width - 1 - high)) >> (width - stored))
 
 
 def _inflated(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
