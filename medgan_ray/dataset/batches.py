@@ -10,8 +10,11 @@ from medgan_ray.dataset.cache import DataSettings, cache_folder, fetch_shard
 from medgan_ray.dataset.manifest import Manifest, ShardEntry, read_manifest
 from medgan_ray.dataset.order import Order
 from medgan_ray.dataset.shards import Samples, open_shard
-from medgan_ray.errors import InputError
+from medgan_ray.errors import InputError, UsageError
 from medgan_ray.store import Store, open_store
+
+MOST_TIMES = 100
+"""How often an epoch sees a sample of a rare class, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,10 @@ class Split:
 
     def order(self, seed: int, stream: str) -> Order:
         """Return the endless order over this split for a seed and a named stream."""
+        settings = self.dataset.settings
         keys = (self.dataset.manifest.content_digest, seed, stream)
-        return Order([entry.samples for entry in self._entries], keys, self.dataset.settings.span_shards)
+        times = self._times() if settings.balance == "classes" else None
+        return Order([entry.samples for entry in self._entries], keys, settings.span_shards, times)
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
         """Return the samples at ``indices``, in that order, as fresh arrays.
@@ -64,11 +69,22 @@ class Split:
         """Return how many samples the classes 0 … ``classes - 1`` of the first label set have."""
         if not classes:
             return ()
-        counts = np.zeros(classes, np.int64)
-        for number in range(len(self._entries)):
-            codes = self._shard(number).label[:, 0]
-            counts += np.bincount(codes[codes >= 0], minlength=classes)[:classes]
-        return tuple(counts.tolist())
+        codes = self._codes()
+        return tuple(np.bincount(codes[codes >= 0], minlength=classes)[:classes].tolist())
+
+    def _codes(self) -> NDArray[np.int32]:
+        """Return every sample's class in the first label set, -1 if unknown."""
+        return np.concatenate([self._shard(number).label[:, 0] for number in range(len(self._entries))])
+
+    def _times(self) -> NDArray[np.int64]:
+        """Return how often an epoch sees each sample, so that classes come equally often; unknown classes: once."""
+        classes = len(self.dataset.manifest.classes)
+        if not classes:
+            raise UsageError("a dataset without classes", "data.balance", "leave it at none")
+        codes = self._codes()
+        counts = np.bincount(codes[codes >= 0], minlength=classes)
+        times = np.rint(counts.max(initial=1) / np.maximum(counts, 1)).astype(np.int64)
+        return np.append(times.clip(1, MOST_TIMES), 1)[codes]
 
     def _shard(self, number: int) -> Samples:
         if number not in self._open:

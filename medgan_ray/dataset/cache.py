@@ -6,6 +6,7 @@ A shard is named by its SHA-256 and hashed before it is first opened, so a torn 
 import hashlib
 import os
 from pathlib import Path
+from typing import Literal
 
 from medgan_ray.config import Section
 from medgan_ray.dataset.manifest import ShardEntry
@@ -21,6 +22,8 @@ class DataSettings(Section):
     """Folder for shards fetched from S3; empty: $MEDGAN_CACHE, else ~/.cache/medgan_ray."""
     span_shards: int = 8
     """Shards whose samples are shuffled together; memory touched at a time is this many shards."""
+    balance: Literal["none", "classes"] = "none"
+    """An epoch sees each scan once, or (classes) scans of rarer classes as many times as makes classes equal."""
 
 
 def cache_folder(settings: DataSettings) -> Path:

@@ -1,7 +1,7 @@
 """Which sample is seen at position p: a pure function of (content digest, seed, p), whoever asks.
 
 Epoch e's order is a permutation of the shards, cut into spans of ``span_shards``; samples are permuted within a span.
-So an epoch sees each sample once, and only one span's shards are touched at a time.
+So an epoch sees each sample once (or as often as its class asks for), and only one span's shards are touched at a time.
 """
 
 import functools
@@ -19,12 +19,23 @@ class Order:
         shard_samples: samples in each shard, in the order of the manifest.
         keys: what the order depends on: content digest, seed and the name of the stream.
         span_shards: shards shuffled together.
+        times: how often an epoch sees each sample, int [samples]; None: once.
     """
 
-    def __init__(self, shard_samples: list[int], keys: tuple[str | int, ...], span_shards: int) -> None:
-        self.samples = sum(shard_samples)
-        self._sizes = np.asarray(shard_samples, np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+    def __init__(
+        self,
+        shard_samples: list[int],
+        keys: tuple[str | int, ...],
+        span_shards: int,
+        times: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._starts = np.concatenate([[0], np.cumsum(shard_samples, dtype=np.int64)])
+        self._times = times
+        seen = self._starts if times is None else np.concatenate([[0], np.cumsum(times)])[self._starts]
+        self._sizes = np.diff(seen)
+        """Positions of an epoch that each shard takes."""
+        self.length = int(self._sizes.sum())
+        """Positions of an epoch."""
         self._keys, self._span_shards = keys, span_shards
         self._span = functools.lru_cache(maxsize=4)(self._permuted_span)
         self._spans = functools.lru_cache(maxsize=2)(self._spans_of)
@@ -34,7 +45,7 @@ class Order:
         parts: list[NDArray[np.int64]] = []
         position = start
         while position < start + count:
-            epoch, within = divmod(position, self.samples)
+            epoch, within = divmod(position, self.length)
             ends = self._spans(epoch)[1]
             span = int(np.searchsorted(ends, within, side="right"))
             offset = within - (int(ends[span - 1]) if span else 0)
@@ -51,4 +62,6 @@ class Order:
     def _permuted_span(self, epoch: int, span: int) -> NDArray[np.int64]:
         shards = self._spans(epoch)[0][span]
         members = np.concatenate([np.arange(self._starts[s], self._starts[s + 1]) for s in shards])
+        if self._times is not None:
+            members = np.repeat(members, self._times[members])
         return members[seeds.permutation(len(members), *self._keys, "samples", epoch, span)]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from medgan_ray.dataset.batches import open_dataset
-from medgan_ray.errors import InputError
+from medgan_ray.dataset.cache import DataSettings
+from medgan_ray.errors import InputError, UsageError
 from tests.builders import write_dataset
 
 
@@ -25,3 +26,17 @@ def test_an_index_out_of_range_is_refused(tmp_path):
 def test_classes_are_counted(tmp_path):
     write_dataset(str(tmp_path), classes=("a", "b", "c"), counts={"train": 100})
     assert open_dataset(str(tmp_path)).split("train").class_counts(3) == (34, 33, 33)
+
+
+def test_rare_classes_come_as_often_as_common_ones(tmp_path):
+    write_dataset(str(tmp_path), classes=("a", "b", "c", "d"), counts={"train": 5})  # two of a, one of each other
+    split = open_dataset(str(tmp_path), DataSettings(balance="classes")).split("train")
+    order = split.order(0, "discriminator")
+    labels = split.take(order.indices(0, order.length)).label[:, 0]
+    assert np.bincount(labels).tolist() == [2, 2, 2, 2]
+
+
+def test_a_dataset_without_classes_has_none_to_balance(tmp_path):
+    write_dataset(str(tmp_path))
+    with pytest.raises(UsageError, match=r"data\.balance"):
+        open_dataset(str(tmp_path), DataSettings(balance="classes")).split("train").order(0, "discriminator")

@@ -33,3 +33,12 @@ def test_only_a_span_of_shards_is_touched_at_a_time():
     first = order(span=1).indices(0, 28)
     shards = np.searchsorted(ends, first, side="right")
     assert np.count_nonzero(np.diff(shards)) == 4
+
+
+def test_an_epoch_sees_a_sample_as_often_as_asked():
+    times = np.arange(28) % 3 + 1
+    balanced = Order([5, 7, 3, 9, 4], ("digest", 0, "discriminator"), 2, times)
+    assert balanced.length == times.sum()
+    for epoch in range(2):
+        seen = balanced.indices(epoch * balanced.length, balanced.length)
+        assert np.bincount(seen).tolist() == times.tolist()
