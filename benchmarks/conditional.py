@@ -2,7 +2,7 @@
 
     python benchmarks/conditional.py ../shared/data/mednist out/conditional --images 150000
 
-Trains on all classes with two workers, draws images of each class, and asks two classifiers trained on real training
+Trains on all classes, each as often as the others, with two workers, draws images of each class, and asks two classifiers trained on real training
 scans which class they see: one sees the image, the other only what is brighter than the image's own background (the
 backgrounds of this dataset's CT classes alone give them away). Prints both confusion tables, the classifiers' accuracy
 on held-out real scans, and each class's sliced Wasserstein distance over its own real-to-real floor.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medgan_ray import ingest_scans, load_model, seeds
+from medgan_ray.config import expand, from_words, merge
 from medgan_ray.dataset.batches import open_dataset
 from medgan_ray.engine.watch import to_signed
 from medgan_ray.metrics.sliced import floor, sliced_wasserstein
@@ -38,12 +39,14 @@ def main() -> None:
     words.add_argument("--images", type=int, default=150_000)
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--workers", type=int, default=2)
+    words.add_argument("options", nargs="*", help="key=value, such as model.generator_width=24")
     given = words.parse_args()
+    options = {"images": given.images, "seed": given.seed, "workers": given.workers, "data.balance": "classes"}
     dataset, run = str(given.out / "dataset"), str(given.out / f"seed{given.seed}")
     if not (given.out / "dataset" / "dataset.json").exists():
         ingest_scans(str(given.scans), dataset, {"size": 64})
     began = time.monotonic()
-    result = train(dataset, run, {"images": given.images, "seed": given.seed, "workers": given.workers})
+    result = train(dataset, run, merge(expand(options), from_words(given.options)))
     print(f"trained {result.images} images in {time.monotonic() - began:.0f} s; figures {json.dumps(result.figures)}")
     _report(dataset, run)
 
