@@ -114,7 +114,7 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

@@ -1,21 +1,20 @@
 """Disposable processes that decode untrusted files: the parent never touches pixels that it did not get from here.
 
-Each worker is a plain subprocess (``python -m medgan_ray.dicom.sandbox``) with a limit on address space and no secrets
-in its environment. Requests and replies are frames over its pipes: a JSON header, then raw bytes; nothing is unpickled.
-A worker that dies, hangs or runs out of memory costs its file, which is named, and is replaced.
+Each worker is a plain subprocess (``python -m medgan_ray.dicom.sandbox``, or a step's module) with a limit on address
+space and no secrets in its environment. Requests and replies are frames over its pipes (``pipes``). A worker that dies,
+hangs or runs out of memory costs its file, which is named, and is replaced.
 """
 
 import contextlib
 import dataclasses
 import fcntl
+import functools
+import gc
 import itertools
-import json
 import logging
 import os
 import resource
-import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -23,27 +22,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts, Options
+from medgan_ray.dicom.pipes import TooSlow, open_end, read_bytes, read_header, requests, send
 from medgan_ray.dicom.refusals import REFUSALS, Refused
 from medgan_ray.errors import MedganError
 
 BATCH_FILES = 16
 RECYCLE_FILES = 2000
 START_LIMIT_S = 60.0
-HEADER_BYTES = 64 << 20
 PIPE_BYTES = 1 << 20
 """A slice fits, so that a process goes on with the next file while the parent still works on this one."""
 
-_FRAME = struct.Struct("<IQ")
 _DTYPES = ("int16", "uint16", "uint8", "float32")
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""glibc's: the arrays of one slice go into the memory of the last one, which costs no page faults."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,25 @@ class Source:
     fetch: Callable[[], bytes] | None = None
 
 
+Then = Callable[[Facts, NDArray[Any]], tuple[NDArray[Any], list[dict[str, Any]]]]
+"""Takes a scan's facts and values [frames, H, W]; returns what to hand over, [frames, h, w], and a note a frame."""
+
+Begin = Callable[[dict[str, Any]], Then]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a decoding process does with the values of a scan before it hands them over.
+
+    Attributes:
+        module: what it runs as (``python -m``): a module that calls ``serve``.
+        told: plain data for that module.
+    """
+
+    module: str = "medgan_ray.dicom.sandbox"
+    told: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a source: facts and values [frames, H, W] (None if only inspected), or a refusal's code."""
@@ -71,6 +90,8 @@ class Outcome:
     source: Source
     facts: Facts | None = None
     values: NDArray[Any] | None = None
+    notes: tuple[Any, ...] = ()
+    """What the step noted, a note a frame; it comes from a process that met untrusted bytes."""
     refusal: str = ""
     detail: str = ""
     seconds: float = 0.0
@@ -83,6 +104,7 @@ def decode(
     *,
     options: Options | None = None,
     limits: Limits | None = None,
+    step: Step | None = None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of each source, in order; memory is bounded by a few batches a worker.
 
@@ -91,13 +113,15 @@ def decode(
         workers: how many processes.
         options: what to take, and whether only to look; see ``facts.Options``.
         limits: what one file may cost.
+        step: what happens to values before they are handed over; by default nothing.
     """
-    local, limits, options = threading.local(), limits or Limits(), options or Options()
+    local, limits, step = threading.local(), limits or Limits(), step or Step()
+    told = {"options": dataclasses.asdict(options or Options()), "limits": dataclasses.asdict(limits)}
     made: list[_Worker] = []
 
     def run(batch: list[Source]) -> list[Outcome]:
         if not hasattr(local, "worker"):
-            local.worker = _Worker(dataclasses.asdict(options), limits)
+            local.worker = _Worker(step.module, told | {"step": step.told}, limits)
             made.append(local.worker)
         outcomes: list[Outcome] = local.worker.run(batch)
         return outcomes
@@ -133,8 +157,8 @@ def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
 class _Worker:
     """One decoding process at a time, started when needed and replaced when lost."""
 
-    def __init__(self, options: dict[str, Any], limits: Limits) -> None:
-        self._options, self._limits = options, limits
+    def __init__(self, module: str, told: dict[str, Any], limits: Limits) -> None:
+        self._module, self._told, self._limits = module, told, limits
         self._process: subprocess.Popen[bytes] | None = None
         self._served, self._closed = 0, False
         self._lock = threading.Lock()
@@ -165,7 +189,7 @@ class _Worker:
                 self._served += 1
                 begun = time.monotonic()
             return outcomes
-        except _TooSlow:
+        except TooSlow:
             self._discard()
             refusal, detail = "too_slow", f"{self._limits.file_s} s"
         except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -196,8 +220,7 @@ class _Worker:
             payload = fetched
 
     def _request(self, process: "subprocess.Popen[bytes]", source: Source, payload: bytes) -> None:
-        request = {"path": source.path, "file_s": self._limits.file_s, "options": self._options}
-        _send(_pipe(process.stdin), request | {"file_bytes": self._limits.file_bytes}, payload)
+        send(open_end(process.stdin), {"path": source.path}, payload)
 
     def _ready(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._served >= RECYCLE_FILES:
@@ -206,19 +229,20 @@ class _Worker:
             with self._lock:
                 if self._closed:
                     raise EOFError("the pool is closed")
-                self._process = _start(self._limits)
+                self._process = _start(self._module, self._limits)
             self._served = 0
             try:
-                _receive_header(_pipe(self._process.stdout), time.monotonic() + START_LIMIT_S)
-            except (_TooSlow, EOFError) as error:
+                read_header(open_end(self._process.stdout), time.monotonic() + START_LIMIT_S)
+            except (TooSlow, EOFError) as error:
                 self._discard()
-                fix = "run 'python -m medgan_ray.dicom.sandbox 2000000000' to see why; ingest.memory_mb may be too low"
+                fix = f"run 'python -m {self._module} 2000000000' to see why; ingest.memory_mb may be too low"
                 raise MedganError("the decoding process does not start", "sandbox", fix) from error
+            send(open_end(self._process.stdin), self._told, b"")
         return self._process
 
     def _receive(self, process: "subprocess.Popen[bytes]", source: Source) -> Outcome:
-        pipe, deadline = _pipe(process.stdout), time.monotonic() + self._limits.file_s
-        header, size = _receive_header(pipe, deadline)
+        pipe, deadline = open_end(process.stdout), time.monotonic() + self._limits.file_s
+        header, size = read_header(pipe, deadline)
         seconds = float(header["seconds"])
         if header.get("refusal"):
             if header["refusal"] not in REFUSALS:
@@ -231,8 +255,8 @@ class _Worker:
         shape = tuple(int(side) for side in header["shape"])
         if header["dtype"] not in _DTYPES or size > self._limits.memory_bytes or len(shape) != 3:
             raise ValueError("a reply that is none")
-        values = np.frombuffer(_read(pipe, size, deadline), header["dtype"]).reshape(shape)
-        return Outcome(source, facts, values, seconds=seconds)
+        values = np.frombuffer(read_bytes(pipe, size, deadline), header["dtype"]).reshape(shape)
+        return Outcome(source, facts, values, tuple(header["notes"]), seconds=seconds)
 
     def _discard(self) -> int | None:
         process, self._process = self._process, None
@@ -245,12 +269,8 @@ class _Worker:
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):
-                _pipe(pipe).close()
+                open_end(pipe).close()
         return code
-
-
-class _TooSlow(Exception):
-    pass
 
 
 _Asking = Callable[["subprocess.Popen[bytes]", list[Source]], Iterator[Outcome]]
@@ -263,12 +283,12 @@ def _fetch(source: Source) -> bytes | Refused:
         return refusal
 
 
-def _start(limits: Limits) -> "subprocess.Popen[bytes]":
+def _start(module: str, limits: Limits) -> "subprocess.Popen[bytes]":
     root = str(Path(__file__).resolve().parents[2])
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_KEPT_MEMORY}
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "medgan_ray.dicom.sandbox", str(limits.memory_bytes)],
+        [sys.executable, "-P", "-m", module, str(limits.memory_bytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -277,49 +297,16 @@ def _start(limits: Limits) -> "subprocess.Popen[bytes]":
         start_new_session=True,
     )
     with contextlib.suppress(OSError, AttributeError):  # Linux alone, and within a user's share of pipes
-        fcntl.fcntl(_pipe(process.stdout).fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        fcntl.fcntl(open_end(process.stdout).fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return process
 
 
-def _pipe(pipe: Any) -> BinaryIO:
-    if pipe is None:
-        raise EOFError("no pipe")
-    return pipe  # type: ignore[no-any-return]
+def serve(begin: Begin | None = None) -> None:
+    """Answer requests until standard input ends; what ``python -m MODULE LIMIT_BYTES`` does in a decoding process.
 
-
-def _send(pipe: BinaryIO, header: dict[str, Any], payload: bytes | memoryview) -> None:
-    text = json.dumps(header).encode()
-    for part in (_FRAME.pack(len(text), len(payload)) + text, payload):
-        view = memoryview(part)
-        while view:
-            view = view[pipe.write(view) :]
-
-
-def _receive_header(pipe: BinaryIO, deadline: float) -> tuple[dict[str, Any], int]:
-    length, size = _FRAME.unpack(_read(pipe, _FRAME.size, deadline))
-    if length > HEADER_BYTES:
-        raise ValueError("a reply that is none")
-    header = json.loads(_read(pipe, length, deadline))
-    if not isinstance(header, dict):
-        raise ValueError("a reply that is none")
-    return header, size
-
-
-def _read(pipe: BinaryIO, count: int, deadline: float) -> bytearray:
-    data = bytearray(count)
-    view = memoryview(data)
-    while view:
-        if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            raise _TooSlow
-        got = os.readv(pipe.fileno(), [view])
-        if not got:
-            raise EOFError("the decoding process ended")
-        view = view[got:]
-    return data
-
-
-def main() -> None:
-    """Answer requests until standard input ends; run by ``python -m medgan_ray.dicom.sandbox LIMIT_BYTES``."""
+    Args:
+        begin: makes, of what the parent tells, the function that each scan goes through before it is handed over.
+    """
     # Libraries print to standard output: keep the real one for replies.
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -328,26 +315,34 @@ def main() -> None:
     logging.disable()  # nobody reads what libraries say here, and pydicom formats a trace for each rung of the ladder
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
-    _send(replies, {"ready": True}, b"")
-    requests = os.fdopen(0, "rb")
-    while frame := requests.read(_FRAME.size):
-        length, size = _FRAME.unpack(frame)
-        request, payload = json.loads(requests.read(length)), requests.read(size)
+    send(replies, {"ready": True}, b"")
+    asked = requests(os.fdopen(0, "rb"))
+    told = next(asked, ({}, b""))[0]
+    if not told:
+        return
+    options, limits = Options(**told["options"]), Limits(**told["limits"])
+    then = begin(told["step"]) if begin else None
+
+    def read_scan(request: dict[str, Any], payload: bytes) -> Any:
+        return read.read_scan(payload if request["path"] is None else _load(request["path"], limits), options)
+
+    gc.freeze()  # what was imported stays: no need to look through it again and again
+    for request, payload in asked:
         # If the parent is gone, nobody else ends a decoder that hangs.
-        signal.setitimer(signal.ITIMER_REAL, request["file_s"] * 1.25 + 1)
+        signal.setitimer(signal.ITIMER_REAL, limits.file_s * 1.25 + 1)
         begun = time.monotonic()
-        header, values = _answer(read.read_scan, request, payload)
+        header, values = _answer(functools.partial(read_scan, request, payload), then, options.inspect)
         signal.setitimer(signal.ITIMER_REAL, 0)
         header["seconds"] = time.monotonic() - begun
-        _send(replies, header, b"" if values is None else np.ascontiguousarray(values).data.cast("B"))
+        send(replies, header, b"" if values is None else np.ascontiguousarray(values).data.cast("B"))
 
 
-def _answer(
-    read_scan: Callable[..., Any], request: dict[str, Any], payload: bytes
-) -> tuple[dict[str, Any], NDArray[Any] | None]:
+def _answer(read: Callable[[], Any], then: Then | None, inspect: bool) -> tuple[dict[str, Any], NDArray[Any] | None]:
     try:
-        data = payload if request["path"] is None else _load(request["path"], request["file_bytes"])
-        scan = read_scan(data, Options(**request["options"]))
+        scan = read()
+        if scan.values is None or inspect:
+            return {"facts": scan.facts.to_json(), "dtype": None}, None
+        values, notes = then(scan.facts, scan.values) if then else (scan.values, [])
     except Refused as refusal:
         return {"refusal": refusal.code, "detail": refusal.detail}, None
     except MemoryError:
@@ -356,15 +351,13 @@ def _answer(
         return {"refusal": "broken_header", "detail": "nested too deeply"}, None
     except Exception as error:  # whatever a library raises on hostile bytes must not end the worker
         return {"refusal": "broken_header", "detail": f"{type(error).__name__}: {error}"[:200]}, None
-    if scan.values is None or request["options"]["inspect"]:
-        return {"facts": scan.facts.to_json(), "dtype": None}, None
-    shown = {"dtype": scan.values.dtype.name, "shape": scan.values.shape}
-    return {"facts": scan.facts.to_json(), **shown}, scan.values
+    shown = {"dtype": values.dtype.name, "shape": values.shape, "notes": notes}
+    return {"facts": scan.facts.to_json(), **shown}, values
 
 
-def _load(path: str, limit: int) -> bytes:
+def _load(path: str, limits: Limits) -> bytes:
     try:
-        if Path(path).stat().st_size > limit:
+        if Path(path).stat().st_size > limits.file_bytes:
             raise Refused("too_large", "more bytes than a file may have")
         return Path(path).read_bytes()
     except OSError as error:
@@ -372,4 +365,4 @@ def _load(path: str, limit: int) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    serve()

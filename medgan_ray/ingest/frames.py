@@ -1,22 +1,25 @@
-"""From a decoded frame to an image of the dataset's size with a record, or a reason."""
+"""From what a decoding process made of a file to images with records, or reasons."""
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts
 from medgan_ray.dicom.sandbox import Outcome
-from medgan_ray.ingest import clean, deidentify, geometry
+from medgan_ray.ingest import deidentify
 from medgan_ray.ingest.deidentify import SubjectKey
+from medgan_ray.ingest.reasons import Reason
 from medgan_ray.ingest.records import Record
 from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.sources import Found
 
 Value = TypeVar("Value")
+
+_BROKEN = Reason("decoder_crashed")
+"""What a reply gets that is none."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +47,35 @@ class Left:
 
 
 def take(item: int, found: Found, outcome: Outcome, recipe: Recipe, key: SubjectKey) -> list[Taken | Left]:
-    """Return what becomes of each frame of a file."""
-    if outcome.facts is None or outcome.values is None:
+    """Return what becomes of each frame of a file that went through ``shrink.step``."""
+    facts, images = outcome.facts, outcome.values
+    if facts is None or images is None:
         return [Left(item, outcome.refusal)]
-    facts = outcome.facts
+    if images.dtype != np.float32 or images.shape != (len(outcome.notes), *recipe.size):
+        return [Left(item, _BROKEN)]
     record = _record(item, found, facts, key)
-    return [_frame(record, facts, frame, image, recipe) for frame, image in enumerate(outcome.values)]
+    noted = zip(images, outcome.notes, strict=True)
+    return [_frame(record, facts, frame, image, note) for frame, (image, note) in enumerate(noted)]
 
 
-def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32], recipe: Recipe) -> Taken | Left:
-    spacing = _of(facts.spacings, frame)
-    part = geometry.crop(image.shape[0], image.shape[1], recipe.size, spacing)
-    reason = clean.frame_reason(image, part, recipe.size)
-    if reason is not None and reason not in recipe.settings.keep:
-        return Left(record.item, reason)
-    scale = 255 / 65535 if facts.unit == "grey" and facts.bits == 16 else 1.0
-    resized = geometry.resize(image[part].astype(np.float64) * scale, recipe.size)
-    small = np.ascontiguousarray(resized, np.float32)
+def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32], note: Any) -> Taken | Left:
+    """Return what becomes of a frame; the note comes from a process that met untrusted bytes."""
+    try:
+        reason, digest, (row_mm, column_mm) = note["reason"], bytes.fromhex(note["digest"]).hex(), note["spacing"]
+        if reason:
+            return Left(record.item, Reason(reason))
+        spacing = float(row_mm), float(column_mm)
+    except (ValueError, TypeError, KeyError):
+        return Left(record.item, _BROKEN)
     known = dataclasses.replace(
         record,
         frame=frame,
-        spacing=geometry.spacing_after(spacing, part, recipe.size),
-        digest=hashlib.blake2b(small.data, digest_size=8).hexdigest(),
+        spacing=spacing,
+        digest=digest,
         place=_of(facts.positions, frame),
         orientation=_of(facts.orientations, frame),
     )
-    return Taken(known, small)
+    return Taken(known, image)
 
 
 def _record(item: int, found: Found, facts: Facts, key: SubjectKey) -> Record:

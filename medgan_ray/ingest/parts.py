@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from medgan_ray.dataset.manifest import canonical
 from medgan_ray.dicom import sandbox
 from medgan_ray.dicom.facts import Options
+from medgan_ray.ingest import shrink
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.frames import Left, Recipe, Taken, take
 from medgan_ray.ingest.records import Record
@@ -84,6 +85,7 @@ def decode(
         settings.workers or min(8, os.cpu_count() or 1),
         options=_options(settings),
         limits=sandbox.Limits(settings.file_limit_s, settings.memory_mb << 20),
+        step=shrink.step(recipe.size, settings),
     )
     with contextlib.closing(cast(Generator[sandbox.Outcome, None, None], outcomes)):
         for part in todo:
