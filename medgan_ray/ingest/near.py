@@ -4,7 +4,8 @@ Two images are near if their difference hashes (the signs of horizontal differen
 "Kind of like that", 2013) differ in at most ``HASH_BITS`` of 64 bits, their thumbnails correlate beyond
 ``CORRELATION``, and so do the thumbnails' fine details beyond ``DETAIL``. Without the last, slices of the same place in
 different heads chain into groups of dozens, and a split lacks them as a whole. Groups are what is near, directly or
-through others. Pairs are compared in blocks: time grows with the square of the number of images, memory with the number.
+through others. Pairs are compared in blocks: time grows with the square of the number of images, memory with their
+number.
 """
 
 from collections.abc import Callable, Sequence
