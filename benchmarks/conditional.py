@@ -2,10 +2,11 @@
 
     python benchmarks/conditional.py ../shared/data/mednist out/conditional --images 150000
 
-Trains on all classes, each as often as the others, with two workers, draws images of each class, and asks two classifiers trained on real training
-scans which class they see: one sees the image, the other only what is brighter than the image's own background (the
-backgrounds of this dataset's CT classes alone give them away). Prints both confusion tables, the classifiers' accuracy
-on held-out real scans, and each class's sliced Wasserstein distance over its own real-to-real floor.
+Trains on all classes, each as often as the others, with two workers, draws images of each class, and asks two
+classifiers trained on real training scans which class they see: one sees the image, the other only what is brighter
+than the image's own background (the backgrounds of this dataset's CT classes alone give them away). Prints both
+confusion tables, the classifiers' accuracy on held-out real scans, and each class's sliced Wasserstein distance over
+its own real-to-real floor.
 """
 
 import argparse
