@@ -81,7 +81,8 @@ class Show:
 
         table = Table(box=None, pad_edge=False)
         for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right")
+            words = any(isinstance(row[index], str) for row in rows)
+            table.add_column(_escaped(column), justify="left" if index == 0 or words else "right", overflow="fold")
         for row in rows:
             table.add_row(*(_escaped(_text(cell)) for cell in row))
         Console(highlight=False).print(table)
@@ -99,6 +100,8 @@ class Bar:
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._said = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """What was done already, and when, as far as this bar knows."""
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -112,8 +115,9 @@ class Bar:
             self._live.stop()
 
     def update(self, done: int, total: int | None = None, rate: float | None = None) -> None:
-        """Take how much is done, of how much, and at how many a second."""
-        pace = f"{rate:,.0f} {self._unit}/s" if rate is not None and rate >= 1 else ""
+        """Take how much is done, of how much, and at how many a second; without that, it is measured here."""
+        rate = rate or self._rate(done)
+        pace = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.2g} {self._unit}/s" if rate else ""
         if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=done, total=total, rate=pace)
             return
@@ -124,6 +128,14 @@ class Bar:
         left = f"about {duration((total - done) / rate)} left" if total and rate else ""
         amount = f"{done:,} of {total:,} {self._unit}" if total else f"{done:,} {self._unit}"
         note(f"{self._what}: " + ", ".join(part for part in (amount, pace, left) if part))
+
+    def _rate(self, done: int) -> float:
+        """Return how many a second were done since the first call: what an earlier attempt did doesn't count."""
+        now = time.monotonic()
+        if self._first is None or done < self._first[0]:  # a new piece of work starts over
+            self._first = done, now
+        before, since = self._first
+        return (done - before) / (now - since) if now > since else 0.0
 
 
 class TerminalHost(LocalHost):

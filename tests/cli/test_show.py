@@ -102,6 +102,27 @@ def test_progress_is_a_line_every_ten_seconds(capfd: pytest.CaptureFixture[str],
     ]
 
 
+@pytest.mark.parametrize(
+    ("files", "seconds", "line"),
+    [
+        (20, 1, "ingest: 1,180 of 5,000 files, 20 files/s, about 3 min left"),
+        (1, 3, "ingest: 1,003 of 5,000 files, 0.33 files/s, about 3 h 20 min left"),
+    ],
+)
+def test_a_rate_that_is_not_given_is_measured(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, files: int, seconds: int, line: str
+):
+    """What was done before doesn't count, whether by an earlier attempt or by a piece of work that came first."""
+    now = [100.0]
+    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    with Show().progress("ingest", "files") as bar:
+        bar.update(4000, 9000)
+        for second in range(12):
+            now[0] = 101.0 + second
+            bar.update(1000 + second // seconds * files, 5000)
+    assert capfd.readouterr().err.splitlines() == [line]
+
+
 def test_quiet_has_no_progress(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
     monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
