@@ -27,9 +27,14 @@ def inspect(
     _ = call.settings
     if more and not runs:
         raise UsageError(f"{more[0]!r} is one word too many", "", "give one URI, or --runs and several; see --help")
-    from medgan_ray.verbs.inspect import inspect
+    from medgan_ray.cli.pages import print_page
+    from medgan_ray.verbs.inspect import inspect, told
 
     found = inspect(uri, grid, verify, sweep, [*(runs or ()), *more])
+    page = None if call.show.as_json else told(found)
+    if page:
+        print_page(call.show, page)
+        found = {key: found[key] for key in ("verified", "swept", "runs") if key in found}
     trained = found["runs"] if runs and not call.show.as_json else []
     call.show.result({**found, "runs": f"{len(trained)} of these"} if trained else found)
     if trained:

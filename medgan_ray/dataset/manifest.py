@@ -65,6 +65,28 @@ class SplitEntry(Section):
     subjects: int
 
 
+class Group(Section):
+    """Samples that have something in common: how many in each split, and of how many subjects that are known."""
+
+    samples: dict[str, int]
+    subjects: int
+
+
+class Counts(Section):
+    """What the samples are, counted once while they are written."""
+
+    classes: dict[str, Group] = Field(default_factory=dict)
+    """By class of the first label set; an empty name is those without one."""
+    attributes: dict[str, dict[str, Group]] = Field(default_factory=dict)
+    """By attribute and its value, in words; an empty value is those where it is unknown."""
+    histogram: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Of each split: how many pixels have a stored value in each of equal steps from 0 to 65535."""
+    ends: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    """Of each split: how many pixels have the lowest and the highest stored value."""
+    without_subject: int = 0
+    """Samples whose subject is unknown."""
+
+
 class Manifest(Section):
     """What a dataset is. The content digest covers recipe, values, labels and splits, and names nobody."""
 
@@ -86,6 +108,8 @@ class Manifest(Section):
     recipe: dict[str, Any] = Field(default_factory=dict)
     spacing: tuple[float, ...] | None = None
     """Millimeters between rows and columns where the same everywhere."""
+    counts: Counts | None = None
+    """What the samples are; None in a dataset that was made before they were counted."""
     content_digest: str = Field(pattern="^[0-9a-f]{64}$")
 
     @property
@@ -99,6 +123,11 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def manifest_digest(manifest: Manifest) -> str:
+    """Return the SHA-256 that names a manifest."""
+    return hashlib.sha256(_data(manifest)).hexdigest()
+
+
 def write_manifest(store: Store, manifest: Manifest, before: str = "") -> str:
     """Write the manifest under its digest, move the pointer to it and return the digest.
 
@@ -110,9 +139,8 @@ def write_manifest(store: Store, manifest: Manifest, before: str = "") -> str:
     Raises:
         StoreError: if another writer has moved the pointer since.
     """
-    data = canonical(manifest.model_dump(mode="json"))
-    digest = hashlib.sha256(data).hexdigest()
-    store.create(f"manifests/{digest}.json", data)
+    digest = manifest_digest(manifest)
+    store.create(f"manifests/{digest}.json", _data(manifest))
     found, version = store.read_version(POINTER)
     there = _pointed(found, store) if found else ""
     if there == digest:
@@ -120,6 +148,10 @@ def write_manifest(store: Store, manifest: Manifest, before: str = "") -> str:
     if there != before or not store.swap(POINTER, canonical({"manifest": digest}), version):
         raise StoreError("another writer finished first", f"{store.uri}/{POINTER}", "run the same command again")
     return digest
+
+
+def _data(manifest: Manifest) -> bytes:
+    return canonical(manifest.model_dump(mode="json"))
 
 
 def _pointed(pointer: bytes, store: Store) -> str:

@@ -128,6 +128,15 @@ def attributes(facts: Facts) -> tuple[int, ...]:
     return _code(facts.sex.upper(), SEXES), decade, _maker(maker), _code(facts.view.upper(), VIEWS)
 
 
+def word(attribute: str, code: int) -> str:
+    """Return the value that a code of one of ``ATTRIBUTES`` stands for; empty where unknown."""
+    if code < 0:
+        return ""
+    if attribute == "age_decade":
+        return f"{10 * code}-{10 * code + 9}"
+    return {"sex": SEXES, "maker": MAKERS, "view": VIEWS}[attribute][code]
+
+
 def _code(value: str, known: tuple[str, ...]) -> int:
     return known.index(value) if value in known else -1
 

@@ -15,6 +15,7 @@ from medgan_ray.dataset.manifest import POINTER, Manifest, read_manifest
 from medgan_ray.dataset.shards import Samples, open_shard
 from medgan_ray.errors import UsageError
 from medgan_ray.ingest import deidentify
+from medgan_ray.ingest.survey import Survey
 from medgan_ray.store import Store
 
 CHUNK = 256
@@ -31,10 +32,12 @@ class Existing:
         labels: class code of each sample, -1 if unknown.
         subjects: keyed hash of each sample's patient, empty if unknown.
         splits: each sample's split.
+        survey: what they are.
     """
 
     manifest: Manifest
     sha256: str
+    survey: Survey
     digests: list[bytes] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
@@ -68,6 +71,7 @@ class Existing:
         self.labels += samples.label[:, 0].tolist() if samples.label.shape[1] else [-1] * len(samples)
         self.subjects += [names[code] if code >= 0 else "" for code in samples.subject.tolist()]
         self.splits += [split] * len(samples)
+        self.survey.add(samples, split)
 
     def check(self, recipe: dict[str, Any], dataset: str) -> None:
         """Refuse another recipe: a dataset's samples are all made alike.
@@ -88,4 +92,4 @@ def read_existing(store: Store) -> Existing | None:
     if not store.exists(POINTER):
         return None
     manifest, sha256 = read_manifest(store)
-    return Existing(manifest, sha256)
+    return Existing(manifest, sha256, Survey())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts
 from medgan_ray.dicom.sandbox import Outcome
-from medgan_ray.ingest import deidentify
+from medgan_ray.ingest import album, deidentify
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.reasons import Reason
 from medgan_ray.ingest.records import Record
@@ -40,10 +40,11 @@ class Taken:
 
 @dataclass(frozen=True)
 class Left:
-    """A file or frame that was not taken."""
+    """A file or frame that was not taken; ``picture`` is its thumbnail, None if it has none or nobody may see it."""
 
     item: int
     reason: str
+    picture: NDArray[np.uint8] | None = None
 
 
 def take(item: int, found: Found, outcome: Outcome, recipe: Recipe, key: SubjectKey) -> list[Taken | Left]:
@@ -63,7 +64,7 @@ def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32],
     try:
         reason, digest, (row_mm, column_mm) = note["reason"], bytes.fromhex(note["digest"]).hex(), note["spacing"]
         if reason:
-            return Left(record.item, Reason(reason))
+            return Left(record.item, Reason(reason), album.refused(image, reason))
         spacing = float(row_mm), float(column_mm)
     except (ValueError, TypeError, KeyError):
         return Left(record.item, _BROKEN)

@@ -1,7 +1,8 @@
 """Decoded images in parts of the archive, kept beside the dataset until it is written.
 
 DATASET/private/parts/KEY.f32     resized images, float32 [n, H, W]
-DATASET/private/parts/KEY.json    their records and what was not taken; written last: without it, the part is no part
+DATASET/private/parts/KEY.json    their records, what was not taken, and a few thumbnails of that; written last: without
+                                  it, the part is no part
 
 A part's key covers its files and all that decides how they become images, so that an ingest that was interrupted goes
 on with the parts that are whole, wherever they were decoded. Memory holds one image and one part's records at a time.
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from medgan_ray.dataset.manifest import canonical
 from medgan_ray.dicom import sandbox
 from medgan_ray.dicom.facts import Options
-from medgan_ray.ingest import shrink
+from medgan_ray.ingest import album, shrink
+from medgan_ray.ingest.album import Album, Picture
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.frames import Left, Recipe, Taken, take
 from medgan_ray.ingest.records import Record
@@ -32,7 +34,7 @@ from medgan_ray.store import Store
 
 FOLDER = "private/parts"
 PART_FILES = 512
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,15 @@ class Images:
         self._folder = None if store.is_local else tempfile.TemporaryDirectory(prefix="medgan-parts-")
         self.records: list[Record] = []
         self.refused: list[Refused] = []
+        self.pictures: Album[str, Picture] = Album(album.REJECTED)
+        """Thumbnails of what was refused as it was read, by reason."""
         self._starts: list[int] = []
         for part in parts:
             self._starts.append(len(self.records))
             values = json.loads(store.read(f"{FOLDER}/{part.key}.json"))
             self.records += [Record.from_json(each, part.first + each["item"]) for each in values["records"]]
             self.refused += [Refused(part.first + each["item"], each["reason"]) for each in values["refused"]]
+            album.unpack(values["pictures"], size, self.pictures)
 
     def read(self, positions: Sequence[int]) -> NDArray[np.float32]:
         """Return images [n, H, W] at the given positions."""
@@ -153,6 +158,7 @@ class _Writer:
         self._file = tempfile.TemporaryFile(prefix="medgan-part-")  # noqa: SIM115 - closed by __exit__
         self._records: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
+        self._pictures: Album[str, Picture] = Album(album.REJECTED)
 
     def __enter__(self) -> "_Writer":
         return self
@@ -163,13 +169,16 @@ class _Writer:
             self._records.append(frame.record.to_json())
             return
         self._refused.append({"item": frame.item, "reason": str(frame.reason)})
+        if frame.picture is not None:
+            self._pictures.add(str(frame.reason), album.key_of(frame.picture), frame.picture)
 
     def __exit__(self, kind: object, *_: object) -> None:
         with self._file:
             if kind is None:
                 self._file.flush()
                 self._store.upload(f"{FOLDER}/{self._part.key}.f32", Path(f"/dev/fd/{self._file.fileno()}"))
-                values = {"records": self._records, "refused": self._refused}
+                pictures = album.pack(self._pictures)
+                values = {"records": self._records, "refused": self._refused, "pictures": pictures}
                 self._store.create(f"{FOLDER}/{self._part.key}.json", canonical(values))
 
 

@@ -17,13 +17,13 @@ import numpy as np
 
 from medgan_ray.dataset.manifest import POINTER, Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
-from medgan_ray.ingest import clean, deidentify, parts, series, sources, values
+from medgan_ray.ingest import clean, deidentify, pages, parts, series, sources, values
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.existing import Existing, read_existing
 from medgan_ray.ingest.frames import Recipe
 from medgan_ray.ingest.parts import Images, Part
 from medgan_ray.ingest.plan import IngestResult, Plan, recipe_facts
-from medgan_ray.ingest.records import Rejections
+from medgan_ray.ingest.records import Record, Rejections
 from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.ingest.spool import Spool
@@ -98,10 +98,10 @@ def ingest(
             raise rejections.nothing(source)
         if dry_run:
             return dataclasses.replace(plan.result(dataset, ""), series=pass_two.notes)
-        result = plan.write(store, dataset, key)
+        result = dataclasses.replace(plan.write(store, dataset, key), series=pass_two.notes)
+        page = pages.after_ingest(store, result, plan.survey, images, rejections, len(found))
         images.delete()
-    warnings = [key.warning] if key.warning else []
-    return dataclasses.replace(result, series=pass_two.notes, warnings=warnings)
+    return dataclasses.replace(result, report=page, warnings=[key.warning] if key.warning else [])
 
 
 def _existing(store: Store, recipe: Recipe, split: SplitSettings) -> Existing | None:
@@ -168,7 +168,7 @@ class _Second:
             return []
         for record in self._records:
             if record.scale != chosen:
-                self._rejections.add("mixed_modality", record.item)
+                self._rejections.add("mixed_modality", record)
         return [position for position, record in enumerate(self._records) if record.scale == chosen]
 
     def _in_order(self, kept: list[int]) -> list[int]:
@@ -181,7 +181,7 @@ class _Second:
                 together.setdefault(record.series, []).append(position)
             else:
                 chosen.append(position)
-        for members in together.values():
+        for _, members in sorted(together.items()):
             chosen += self._ordered(members)
         return sorted(chosen)
 
@@ -199,7 +199,7 @@ class _Second:
             [(record.digest, record.frame) for record in records],
         )
         if found.flags:
-            self._note(found, records[0].item)
+            self._note(found, records[0])
         fatal = [flag for flag in found.flags if flag not in keep]
         apart = {row: reason for row, reason in found.apart.items() if reason not in keep}
         order = [*found.order, *(row for row in found.apart if row not in apart)]
@@ -209,13 +209,17 @@ class _Second:
             reasons |= dict.fromkeys(order, fatal[0])
         for row, reason in sorted(reasons.items()):
             for position in copies[records[row].digest]:
-                self._rejections.add(reason, self._records[position].item)
+                self._rejections.add(reason, self._records[position])
         return [position for row in order if row not in reasons for position in copies[records[row].digest]]
 
-    def _note(self, found: series.Geometry, item: int) -> None:
+    def _note(self, found: series.Geometry, record: Record) -> None:
         if len(self.notes) < NOTES:
-            shown = {"slices": len(found.order), "steps_mm": sorted(set(found.steps_mm))[:NOTES]}
-            name = self._rejections.name(item)
+            shown = {
+                "series": record.series,
+                "slices": len(found.order),
+                "steps_mm": sorted(set(found.steps_mm))[:NOTES],
+            }
+            name = self._rejections.name(record.item)
             self.notes.append({**shown, "tilt_degrees": found.tilt_degrees, "flags": found.flags, "example": name})
 
     def _map(self, kept: list[int], intensity: Intensity) -> list[int]:
@@ -230,7 +234,7 @@ class _Second:
             mapped = values.quantize(images, intensity)
             for position, image, contrast in zip(group, mapped, clean.contrast(mapped), strict=True):
                 if contrast < self._settings.min_contrast and "nearly_empty" not in self._settings.keep:
-                    self._rejections.add("nearly_empty", self._records[position].item)
+                    self._rejections.add("nearly_empty", self._records[position])
                 else:
                     self._stored.append(image)
                     order.append(position)

@@ -30,6 +30,7 @@ from medgan_ray.ingest.reasons import Reason
 from medgan_ray.ingest.records import Record, Rejections
 from medgan_ray.ingest.split import SplitSettings, assign
 from medgan_ray.ingest.spool import Spool
+from medgan_ray.ingest.survey import Survey
 from medgan_ray.store import Store
 
 RECIPE_VERSION = 2
@@ -54,6 +55,8 @@ class IngestResult:
     """Series whose slices are uneven or tilted: steps in millimeters, tilt in degrees, and a name for the terminal."""
     examples: dict[str, list[str]] = field(default_factory=dict)
     """A few names of what was not taken, by reason: for the terminal only, never kept."""
+    report: str = ""
+    """Where a page tells of all this; empty if they were only counted."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -83,6 +86,8 @@ class Plan:
     ) -> None:
         self._stored, self._intensity, self._rejections, self._existing = stored, intensity, rejections, existing
         self._recipe, self._settings = recipe_facts(recipe, split), recipe.settings
+        self.survey = existing.survey if existing else Survey()
+        """What the samples are that were there, and those that ``write`` has written."""
         digests = [
             image_digest(image)
             for start in range(0, len(stored), CHUNK)
@@ -101,12 +106,13 @@ class Plan:
         names = self._subject_names()
         shards = [entry for name in SPLITS for entry in self._write_split(store, name, names)]
         rejected = self._rejections.counts + Counter(before.manifest.rejected if before else {})
+        attributes = deidentify.ATTRIBUTES if self._has_attributes else ()
         manifest = Manifest(
             modality=self._modality,
             size=self._stored.size,
             intensity=self._intensity,
             labels=(LabelSet(name="class", classes=self._classes),) if self._classes else (),
-            attributes=deidentify.ATTRIBUTES if self._has_attributes else (),
+            attributes=attributes,
             splits=self._split_entries(),
             shards=(*(before.manifest.shards if before else ()), *shards),
             subjects=tuple(names),
@@ -114,6 +120,7 @@ class Plan:
             rejected=dict(sorted(rejected.items())),
             recipe=self._recipe,
             spacing=self._uniform_spacing(),
+            counts=self.survey.counts(self._classes, attributes),
             content_digest=self._content_digest(),
         )
         sha256 = write_manifest(store, manifest, before.sha256 if before else "")
@@ -149,7 +156,7 @@ class Plan:
         there = set(self._existing.digests) if self._existing else set()
         gone |= {position: Reason("duplicate") for position, digest in enumerate(digests) if digest in there}
         for position, reason in sorted(gone.items()):
-            self._rejections.add(reason, records[position].item)
+            self._rejections.add(reason, records[position])
         return [position for position in range(len(records)) if position not in gone]
 
     def _set_order(self, records: list[Record], digests: list[bytes], kept: list[int]) -> None:
@@ -165,7 +172,7 @@ class Plan:
         self._check_leakage(bool(torn))
         rows = [row for row in range(len(order)) if names[row] not in torn]
         for row in sorted(set(range(len(order))) - set(rows)):
-            self._rejections.add("near_duplicate", records[order[row]].item)
+            self._rejections.add("near_duplicate", records[order[row]])
         self._order = [order[row] for row in rows]
         self._groups = [names[row] for row in rows]
         self._records = [records[position] for position in self._order]
@@ -226,7 +233,9 @@ class Plan:
         index = {subject: code for code, subject in enumerate(subjects)}
         rows = [row for row, split in enumerate(self._splits) if split == name]
         for start in range(0, len(rows), CHUNK):
-            writer.add(self._samples(rows[start : start + CHUNK], index))
+            samples = self._samples(rows[start : start + CHUNK], index)
+            writer.add(samples)
+            self.survey.add(samples, name)
         return writer.close()
 
     def _samples(self, rows: list[int], index: dict[str, int]) -> Samples:

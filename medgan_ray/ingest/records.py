@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any, Self
 
 from medgan_ray.errors import InputError
+from medgan_ray.ingest.album import REJECTED, Album
 
 EXAMPLES = 5
 
@@ -63,20 +64,23 @@ class Record:
 
 
 class Rejections:
-    """What was not taken: counts, and a few names, by reason."""
+    """What was not taken: counts, a few names, and a few records of images, by reason."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = names
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
+        self.records: Album[str, Record] = Album(REJECTED)
 
-    def add(self, reason: str, item: int) -> None:
-        """Note one more, of the file at position ``item``."""
+    def add(self, reason: str, what: Record | int) -> None:
+        """Note one more: an image, by its record, or a file that gave none, by its position."""
         reason = str(reason)
         self.counts[reason] += 1
         names = self.examples.setdefault(reason, [])
         if len(names) < EXAMPLES:
-            names.append(self._names[item])
+            names.append(self._names[what if isinstance(what, int) else what.item])
+        if isinstance(what, Record):
+            self.records.add(reason, what.digest, what)
 
     def name(self, item: int) -> str:
         """Return the name of a file, for the terminal."""

@@ -14,16 +14,25 @@ import numpy as np
 from medgan_ray.config import json_object
 from medgan_ray.dataset.cache import DataSettings, cache_folder, fetch_shard
 from medgan_ray.dataset.content import ContentDigest
-from medgan_ray.dataset.manifest import Manifest, ShardEntry, SplitEntry, canonical, read_manifest, write_manifest
+from medgan_ray.dataset.manifest import (
+    Manifest,
+    ShardEntry,
+    SplitEntry,
+    canonical,
+    manifest_digest,
+    read_manifest,
+    write_manifest,
+)
 from medgan_ray.dataset.shards import Samples, ShardWriter, open_shard, shard_key
 from medgan_ray.errors import InputError
+from medgan_ray.ingest import pages
 from medgan_ray.ingest.deidentify import WITHDRAWN, check_key, identities, subject_key
+from medgan_ray.ingest.survey import Survey
 from medgan_ray.store import Store, open_store
 
 MANIFESTS = "manifests"
 WITHDRAWALS = "withdrawals"
 CHUNK = 256
-REPORT = "report.html"
 PRIVATE = "private"
 
 
@@ -75,8 +84,7 @@ def withdraw(dataset: str, ids: Sequence[str], purge: bool = False) -> WithdrawR
     gone = hashes & set(manifest.subjects)
     if not gone and not (purge and doomed):
         raise InputError(f"none of the {len(given)} ids is in this dataset", dataset, "give ids as the scans have them")
-    after, rewritten = _without(store, manifest, gone) if gone else (manifest, 0)
-    newest = write_manifest(store, after, sha256) if gone else sha256
+    after, newest, rewritten = _take_out(store, manifest, sha256, gone) if gone else (manifest, sha256, 0)
     _record(store, doomed)
     shards = _purge(store, doomed, {**everything, newest: after}) if purge else 0
     return WithdrawResult(
@@ -109,14 +117,23 @@ def withdrawn(store: Store) -> set[str]:
     return found
 
 
-def _without(store: Store, manifest: Manifest, gone: set[str]) -> tuple[Manifest, int]:
-    """Return the manifest without subjects, and how many shards were affected; new shards are written."""
+def _take_out(store: Store, manifest: Manifest, sha256: str, gone: set[str]) -> tuple[Manifest, str, int]:
+    """Make the manifest without subjects the newest; return it, its digest, and how many shards were affected."""
+    after, rewritten, survey = _without(store, manifest, gone)
+    # First: no crash may leave pages that show the subjects.
+    pages.write(store, after, manifest_digest(after), survey)
+    return after, write_manifest(store, after, sha256), rewritten
+
+
+def _without(store: Store, manifest: Manifest, gone: set[str]) -> tuple[Manifest, int, Survey]:
+    """Return the manifest without subjects, how many shards were affected, what is left; new shards are written."""
     codes = np.flatnonzero([name in gone for name in manifest.subjects])
     classes = manifest.classes
     content = ContentDigest(manifest.recipe, manifest.modality, manifest.intensity, classes)
     entries: list[ShardEntry] = []
     people: dict[str, set[int]] = {name: set() for name in manifest.splits}
     affected = 0
+    survey = Survey()
     folder = cache_folder(DataSettings())
     for entry in manifest.shards:
         samples = open_shard(fetch_shard(store, entry, folder))
@@ -129,6 +146,7 @@ def _without(store: Store, manifest: Manifest, gone: set[str]) -> tuple[Manifest
             some = samples.rows(kept[start : start + CHUNK])
             labels = some.label[:, 0].tolist() if some.label.shape[1] else [-1] * len(some)
             content.add(some.image, labels, [entry.split] * len(some))
+            survey.add(some, entry.split)
     splits = {
         name: SplitEntry(
             samples=sum(entry.samples for entry in entries if entry.split == name),
@@ -143,8 +161,9 @@ def _without(store: Store, manifest: Manifest, gone: set[str]) -> tuple[Manifest
             f"{WITHDRAWN}{code}" if name in gone else name for code, name in enumerate(manifest.subjects)
         ),
         "content_digest": content.hexdigest(),
+        "counts": survey.counts(classes, manifest.attributes),
     }
-    return manifest.model_copy(update=changes), affected
+    return manifest.model_copy(update=changes), affected, survey
 
 
 def _rewritten(
@@ -176,7 +195,7 @@ def _purge(store: Store, doomed: dict[str, Manifest], everything: dict[str, Mani
         (cached / shard_key(digest)).unlink(missing_ok=True)
     for entry in store.list(PRIVATE):
         store.delete(entry.key)
-    store.delete(REPORT)
+    store.delete(pages.REPORT)
     # Last: a purge that is interrupted finds them, and goes on, when it is asked for again.
     for digest in doomed:
         store.delete(f"{MANIFESTS}/{digest}.json")
@@ -195,6 +214,7 @@ def _warning(purge: bool) -> str:
             "DATASET --runs names them)"
         )
     return (
-        "older manifests, their shards, the report and private/ still hold the withdrawn scans: --purge deletes them; "
+        "older manifests, their shards and parts of an unfinished ingest still hold the withdrawn scans: --purge "
+        "deletes them; the report and the thumbnails were made anew, without thumbnails of what was left out; "
         "take the scans out of the source, or the next ingest adds them again"
     )

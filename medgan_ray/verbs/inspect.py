@@ -4,7 +4,7 @@ medgan-ray inspect heads --grid heads.png
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from medgan_ray.dataset.shards import shard_key
 from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.sandbox import Source, decode_one
 from medgan_ray.errors import InputError, UsageError
-from medgan_ray.ingest.deidentify import count_subjects
+from medgan_ray.ingest.facts import dataset_facts
+from medgan_ray.ingest.report_page import page
+from medgan_ray.ingest.survey import counts
 from medgan_ray.ingest.withdraw import manifests, withdrawn
+from medgan_ray.report import Page
 from medgan_ray.store import Store, open_store
 
 GRID = 48
@@ -59,6 +62,11 @@ def inspect(
                 _draw(found["kind"], uri, grid)
             return found
     raise InputError("nothing known here", uri, "give a scan, a dataset, a run, a search or a model")
+
+
+def told(found: Mapping[str, Any]) -> Page | None:
+    """Return what ``inspect`` found as a page to read, or None where it is but a few figures."""
+    return page(found, exact=True) if found["kind"] == "dataset" else None
 
 
 def trained_with(dataset: Store, among: Sequence[str]) -> list[dict[str, Any]]:
@@ -109,24 +117,10 @@ def _file(path: Path) -> dict[str, Any]:
 
 def _dataset(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
     dataset = open_dataset(store.uri)
-    manifest = dataset.manifest
-    facts: dict[str, Any] = {
-        "kind": "dataset",
-        "manifest": dataset.sha256,
-        "content_digest": manifest.content_digest,
-        "modality": manifest.modality,
-        "size": list(manifest.size),
-        "samples": sum(entry.samples for entry in manifest.shards),
-        "subjects": count_subjects(manifest.subjects),
-        "splits": {name: split.model_dump() for name, split in manifest.splits.items()},
-        "classes": {labels.name: list(labels.classes) for labels in manifest.labels},
-        "intensity": manifest.intensity.model_dump(mode="json"),
-        "rejected": manifest.rejected,
-        "shards": len(manifest.shards),
-    }
+    facts = dataset_facts(dataset.manifest, dataset.sha256, counts(dataset))
     if verify:
         folder = cache_folder(dataset.settings)
-        facts["verified"] = sum(fetch_shard(store, entry, folder) is not None for entry in manifest.shards)
+        facts["verified"] = sum(fetch_shard(store, entry, folder) is not None for entry in dataset.manifest.shards)
     if sweep:
         facts["swept"] = _sweep_shards(store)
     return facts
