@@ -4,6 +4,9 @@
     ├── UsageError         2   400   wrong use or configuration
     ├── GateRefusal        3   409   refused by the release gate
     ├── InputError         4   422   input unusable: missing, empty, corrupt
+    │   ├── BrokenInput    4   400   what was sent cannot be parsed or decoded
+    │   ├── InputTooLarge  4   413   more bytes, pixels, memory or seconds than one may cost
+    │   └── UnknownType    4   415   a type that is not taken
     ├── StoreError         5   503   store or network: bucket, credentials, exhausted retries
     ├── TrainingStopped    6   500   training failed by a guard
     └── Interrupted      130   503   interrupted; what was committed is kept
@@ -56,6 +59,24 @@ class InputError(MedganError):
 
     exit_code = 4
     http_status = 422
+
+
+class BrokenInput(InputError):
+    """What was sent cannot be parsed or decoded."""
+
+    http_status = 400
+
+
+class InputTooLarge(InputError):
+    """What was sent takes more bytes, pixels, memory or seconds than one may cost."""
+
+    http_status = 413
+
+
+class UnknownType(InputError):
+    """What was sent is of a type that is not taken."""
+
+    http_status = 415
 
 
 class StoreError(MedganError):

@@ -13,6 +13,9 @@ from medgan_ray.dicom.refusals import Refused
 
 Triple = tuple[float, float, float]
 
+MAX_PIXELS = 1 << 28
+"""Samples a file may claim, all frames together."""
+
 MAX_FRAMES = 1 << 16
 """In one file."""
 
@@ -57,6 +60,9 @@ class Options:
         derived: take projections, renderings, screen images and calculated maps; see ``DERIVED_KINDS``.
         label_attribute: keyword of the attribute whose value is taken as the label; empty: none.
         inspect: only look: hash the stored values of every file that has pixels, and note what ingest would refuse.
+        headers: also hand over what a written image may carry of the header; see ``header.SliceHeader``.
+        volumes: take NIfTI and NPZ.
+        max_pixels: samples that DICOM or a picture may claim, all frames together.
     """
 
     luma: bool = False
@@ -64,6 +70,9 @@ class Options:
     derived: bool = False
     inspect: bool = False
     label_attribute: str = ""
+    headers: bool = False
+    volumes: bool = True
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,12 +51,13 @@ _NEEDED = (
 _NEEDED_TAGS = [tag for keyword in _NEEDED if (tag := tag_for_keyword(keyword)) is not None]
 
 
-def open_dicom(data: bytes, label_keyword: str = "") -> FileDataset:
+def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> FileDataset:
     """Return what reading needs of a DICOM file, with or without preamble and file meta information.
 
     Args:
         data: the whole file.
         label_keyword: one more attribute to read.
+        whole: read all attributes.
 
     Raises:
         Refused: ``empty_file``, ``not_an_image``, ``broken_header`` or ``too_large``.
@@ -67,7 +68,7 @@ def open_dicom(data: bytes, label_keyword: str = "") -> FileDataset:
     if not marked and not codestream.looks_like_dicom(data):
         raise Refused("not_an_image")
     try:
-        dataset = _read(data, marked, label_keyword)
+        dataset = _read(data, marked, None if whole else _tags(label_keyword))
         empty = not len(dataset) and not len(dataset.file_meta)
         _set_syntax(dataset)
         _check_nesting(dataset, 0)
@@ -82,9 +83,12 @@ def open_dicom(data: bytes, label_keyword: str = "") -> FileDataset:
     return dataset
 
 
-def _read(data: bytes, marked: bool, label_keyword: str) -> FileDataset:
+def _tags(label_keyword: str) -> list[BaseTag | int]:
     label = tag_for_keyword(label_keyword) if label_keyword else None
-    tags: list[BaseTag | int] = [*_NEEDED_TAGS] if label is None else [*_NEEDED_TAGS, label]
+    return [*_NEEDED_TAGS] if label is None else [*_NEEDED_TAGS, label]
+
+
+def _read(data: bytes, marked: bool, tags: list[BaseTag | int] | None) -> FileDataset:
     if DeflatedExplicitVRLittleEndian.encode() in data[:META_BYTES]:
         file = BytesIO(data)
         file.seek(132 if marked else 0)

@@ -6,7 +6,7 @@ transform, VOI where the modality asks for it, inversion. Untrusted bytes: call 
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -17,12 +17,10 @@ from pydicom.dataset import FileDataset
 
 from medgan_ray.dicom import codestream, decoders, transforms
 from medgan_ray.dicom.facts import MAX_FRAMES, Facts, Options, gather, header_verdict, text
+from medgan_ray.dicom.header import SliceHeader, gather_slices
 from medgan_ray.dicom.parse import PIXEL_KEYWORDS, open_dicom
 from medgan_ray.dicom.refusals import Refused
 from medgan_ray.dicom.volumes import is_volume, read_volume
-
-MAX_PIXELS = 1 << 28
-"""Samples a file may claim, all frames together."""
 
 GREY_TOLERANCE = 8
 """Color channels that differ by no more than this are a grey picture saved as color (JPEG rounds its chroma)."""
@@ -30,10 +28,14 @@ GREY_TOLERANCE = 8
 
 @dataclass(frozen=True)
 class Scan:
-    """What was read: facts from the header, and ``values`` [frames, rows, columns] in ``facts.unit``; or no values."""
+    """What was read: facts from the header, and ``values`` [frames, rows, columns] in ``facts.unit``; or no values.
+
+    ``slices`` has the header of each frame, where they were asked for and the file is DICOM.
+    """
 
     facts: Facts
     values: NDArray[Any] | None
+    slices: tuple[SliceHeader, ...] = ()
 
 
 def read_scan(data: bytes, options: Options) -> Scan:
@@ -52,12 +54,14 @@ def read_scan(data: bytes, options: Options) -> Scan:
         if codestream.is_picture(data):
             return _read_picture(data, options)
         if data[128:132] != b"DICM" and is_volume(data):
+            if not options.volumes:
+                raise Refused("not_an_image", "a volume")
             return read_volume(data, options)
         return _read_dicom(data, options)
 
 
 def _read_dicom(data: bytes, options: Options) -> Scan:
-    dataset = open_dicom(data, options.label_attribute)
+    dataset = open_dicom(data, options.label_attribute, whole=options.headers)
     facts = gather(dataset)
     if options.label_attribute:
         facts = facts.replace(label=text(dataset, options.label_attribute).strip())
@@ -65,11 +69,12 @@ def _read_dicom(data: bytes, options: Options) -> Scan:
     if not options.inspect:
         if verdict:
             raise Refused(verdict)
-        return _values(_stored(dataset, data, facts), dataset, facts)
+        scan = _values(_stored(dataset, data, facts, options), dataset, facts)
+        return replace(scan, slices=_slices(dataset, scan.facts)) if options.headers else scan
     if verdict == "no_pixels":
         return Scan(facts.replace(verdict=verdict), None)
     try:
-        stored = _stored(dataset, data, facts)
+        stored = _stored(dataset, data, facts, options)
     except Refused:
         if not verdict:
             raise
@@ -83,8 +88,13 @@ def _read_dicom(data: bytes, options: Options) -> Scan:
         return Scan(facts.replace(verdict=refusal.code), None)
 
 
-def _stored(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
-    _check_budget(dataset, facts)
+def _slices(dataset: FileDataset, facts: Facts) -> tuple[SliceHeader, ...]:
+    pixels = dataset.get(next(name for name in PIXEL_KEYWORDS if name in dataset)) or b""
+    return gather_slices(dataset, facts, len(pixels))
+
+
+def _stored(dataset: FileDataset, data: bytes, facts: Facts, options: Options) -> NDArray[Any]:
+    _check_budget(dataset, facts, options.max_pixels)
     return decoders.stored_values(dataset, data, facts)
 
 
@@ -96,12 +106,12 @@ def _values(stored: NDArray[Any], dataset: FileDataset, facts: Facts) -> Scan:
     return Scan(facts.replace(unit=unit), values)
 
 
-def _check_budget(dataset: FileDataset, facts: Facts) -> None:
+def _check_budget(dataset: FileDataset, facts: Facts, max_pixels: int) -> None:
     """Refuse claims that the bytes present cannot hold, before anything is allocated."""
     if min(facts.rows, facts.columns, facts.frames, facts.samples, facts.bits) < 1:
         raise Refused("broken_header", "rows, columns, frames, samples and bits must be positive")
     claimed = facts.rows * facts.columns * facts.frames * facts.samples
-    if claimed > MAX_PIXELS or facts.frames > MAX_FRAMES:
+    if claimed > max_pixels or facts.frames > MAX_FRAMES:
         raise Refused("too_large", f"{claimed} pixels in {facts.frames} frames")
     keyword = next(name for name in PIXEL_KEYWORDS if name in dataset)
     if keyword == "PixelData":
@@ -136,7 +146,7 @@ def _read_picture(data: bytes, options: Options) -> Scan:
     try:
         with Image.open(BytesIO(data), formats=("PNG", "JPEG", "TIFF")) as image:
             frames = getattr(image, "n_frames", 1)
-            if image.width * image.height * frames > MAX_PIXELS:
+            if image.width * image.height * frames > options.max_pixels:
                 raise Refused("too_large", f"{image.width} x {image.height} x {frames}")
             values = np.stack([_picture_frame(image, index, options) for index in range(frames)])
     except (Refused, MemoryError):

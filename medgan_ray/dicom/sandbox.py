@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts, Options
+from medgan_ray.dicom.header import SliceHeader
 from medgan_ray.dicom.pipes import TooSlow, open_end, read_bytes, read_header, requests, send
 from medgan_ray.dicom.refusals import REFUSALS, Refused
 from medgan_ray.errors import MedganError
@@ -96,6 +97,8 @@ class Outcome:
     detail: str = ""
     seconds: float = 0.0
     """Wall time that the decoding process took, or until it was given up."""
+    slices: tuple[SliceHeader, ...] = ()
+    """The header of each frame, where it was asked for."""
 
 
 def decode(
@@ -115,13 +118,12 @@ def decode(
         limits: what one file may cost.
         step: what happens to values before they are handed over; by default nothing.
     """
-    local, limits, step = threading.local(), limits or Limits(), step or Step()
-    told = {"options": dataclasses.asdict(options or Options()), "limits": dataclasses.asdict(limits)}
-    made: list[_Worker] = []
+    local = threading.local()
+    made: list[Worker] = []
 
     def run(batch: list[Source]) -> list[Outcome]:
         if not hasattr(local, "worker"):
-            local.worker = _Worker(step.module, told | {"step": step.told}, limits)
+            local.worker = Worker(options or Options(), limits or Limits(), step or Step())
             made.append(local.worker)
         outcomes: list[Outcome] = local.worker.run(batch)
         return outcomes
@@ -154,11 +156,13 @@ def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield batch
 
 
-class _Worker:
-    """One decoding process at a time, started when needed and replaced when lost."""
+class Worker:
+    """One decoding process at a time, started when needed and replaced when lost; for one thread at a time."""
 
-    def __init__(self, module: str, told: dict[str, Any], limits: Limits) -> None:
-        self._module, self._told, self._limits = module, told, limits
+    def __init__(self, options: Options, limits: Limits, step: Step) -> None:
+        self._module, self._limits = step.module, limits
+        told = {"options": dataclasses.asdict(options), "limits": dataclasses.asdict(limits)}
+        self._told: dict[str, Any] = {**told, "step": step.told}
         self._process: subprocess.Popen[bytes] | None = None
         self._served, self._closed = 0, False
         self._lock = threading.Lock()
@@ -256,7 +260,8 @@ class _Worker:
         if header["dtype"] not in _DTYPES or size > self._limits.memory_bytes or len(shape) != 3:
             raise ValueError("a reply that is none")
         values = np.frombuffer(read_bytes(pipe, size, deadline), header["dtype"]).reshape(shape)
-        return Outcome(source, facts, values, tuple(header["notes"]), seconds=seconds)
+        slices = tuple(SliceHeader.from_json(each) for each in header["slices"])
+        return Outcome(source, facts, values, tuple(header["notes"]), seconds=seconds, slices=slices)
 
     def _discard(self) -> int | None:
         process, self._process = self._process, None
@@ -351,7 +356,8 @@ def _answer(read: Callable[[], Any], then: Then | None, inspect: bool) -> tuple[
         return {"refusal": "broken_header", "detail": "nested too deeply"}, None
     except Exception as error:  # whatever a library raises on hostile bytes must not end the worker
         return {"refusal": "broken_header", "detail": f"{type(error).__name__}: {error}"[:200]}, None
-    shown = {"dtype": values.dtype.name, "shape": values.shape, "notes": notes}
+    slices = [each.to_json() for each in scan.slices]
+    shown = {"dtype": values.dtype.name, "shape": values.shape, "notes": notes, "slices": slices}
     return {"facts": scan.facts.to_json(), **shown}, values
 
 

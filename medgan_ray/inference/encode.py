@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_ray.dicom.write import Provenance, Rescale, SeriesIds, secondary_capture
+from medgan_ray.dicom.provenance import Provenance, SeriesIds
+from medgan_ray.dicom.write import Rescale, secondary_capture
 from medgan_ray.errors import UsageError
 from medgan_ray.inference.model import Model
 

@@ -46,7 +46,7 @@ def generate_scans(
         UsageError: for n < 1, an unknown label or format.
         InputError: if there is no model.
     """
-    from medgan_ray.dicom.write import SeriesIds
+    from medgan_ray.dicom.provenance import SeriesIds
     from medgan_ray.inference.encode import SUFFIXES, encode
     from medgan_ray.inference.model import load_model
 

@@ -14,26 +14,11 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image, PngImagePlugin
-from pydicom.datadict import DicomDictionary
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from medgan_ray.dicom import phantom
+from tests.canaries import CANARY, PLANTED, UID, fill
 
-CANARY = "QXZKANARI"
-UID = "1.2.826.0.1.3680043.2.1143.7712301"
-PLANTED = (CANARY, UID, "19510607", "zebrafinch")
-LIMITS = {"AE": 16, "CS": 16, "LO": 64, "PN": 64, "SH": 16, "UR": 64}
-TEXTS = (*LIMITS, "LT", "ST", "UC", "UT")
-LEFT = {
-    "Modality",
-    "PhotometricInterpretation",
-    "SpecificCharacterSet",
-    "ImageType",
-    "RescaleType",
-    "BurnedInAnnotation",
-}
-"""What decides how pixels are read: a canary there would only have the file refused."""
 PATIENTS = 12
 SLICES = 3
 
@@ -49,19 +34,6 @@ class Done(NamedTuple):
     said: bytes
 
 
-def _fill(dataset: Dataset, number: int, last_group: int) -> None:
-    """Plant a canary in every attribute of text, date and UID that the dictionary knows up to a group."""
-    for tag, (vr, *_, keyword) in DicomDictionary.items():
-        if not 8 <= tag >> 16 <= last_group or keyword in LEFT or "ClassUID" in keyword:
-            continue
-        value = f"{CANARY}{number}" if vr in TEXTS else {"DA": "19510607", "DT": "19510607", "UI": UID}.get(vr)
-        if value:
-            dataset.add(DataElement(tag, vr, value, validation_mode=0))
-    block = dataset.private_block(0x0029, f"{CANARY} MAKER", create=True)
-    block.add_new(1, "LO", CANARY)
-    block.add_new(2, "UN", CANARY.encode())
-
-
 def _scans(folder: Path) -> None:
     """Write phantoms full of canaries, under names and folders that are canaries, and files that are refused."""
     with warnings.catch_warnings():
@@ -70,9 +42,9 @@ def _scans(folder: Path) -> None:
             dataset = phantom.to_dicom(each, 0)
             instance = dataset.SOPInstanceUID
             # Every attribute in one scan of each patient; in all scans, those that name a person or an instance.
-            _fill(dataset, each.patient, 0x0020 if each.slice else 0x4FFF)
+            fill(dataset, each.patient, 0x0020 if each.slice else 0x4FFF)
             item = Dataset()
-            _fill(item, each.patient, 0x0010)
+            fill(item, each.patient, 0x0010)
             dataset.RequestAttributesSequence = dataset.ReferencedImageSequence = [item]
             dataset.PatientID = f"{CANARY}{each.patient}"
             dataset.SOPInstanceUID, dataset.SeriesInstanceUID = f"{UID}.{number}", f"{UID}.{each.patient}"

@@ -106,6 +106,8 @@ def test_npz_holds_all_and_dicom_is_marked_synthetic(call: Call) -> None:
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         scans = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
     assert len({scan.SOPInstanceUID for scan in scans}) == 2
+    assert len({(scan.StudyInstanceUID, scan.SeriesInstanceUID, scan.StudyDate, scan.StudyTime) for scan in scans}) == 1
+    assert [scan.InstanceNumber for scan in scans] == [1, 2]
     for scan in scans:
         assert scan[0x0008001C].value == "YES" and list(scan.ImageType)[:2] == ["DERIVED", "SECONDARY"]
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from medgan_ray.dataset.manifest import Manifest, read_manifest
 from medgan_ray.dataset.shards import Samples, open_shard
-from medgan_ray.dicom.write import Provenance, Rescale, SeriesIds, secondary_capture
+from medgan_ray.dicom.provenance import Provenance, SeriesIds
+from medgan_ray.dicom.write import Rescale, secondary_capture
 from medgan_ray.errors import InputError, StoreError, UsageError
 from medgan_ray.store import open_store
 from medgan_ray.verbs.ingest import ingest_scans

@@ -14,8 +14,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
 from medgan_ray.dicom import phantom
+from medgan_ray.dicom.profile import EDITION, actions, deidentify, resolve
 from medgan_ray.ingest.deidentify import SubjectKey
-from medgan_ray.ingest.profile import EDITION, actions, deidentify, resolve
 
 KEY = SubjectKey(b"k" * 16)
 CANARY = "QXZCANARY"

@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydicom import config
 from pydicom.datadict import dictionary_has_tag, keyword_for_tag, tag_for_keyword
@@ -23,7 +23,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 import medgan_ray
-from medgan_ray.ingest.deidentify import SubjectKey
+from medgan_ray.dicom.provenance import code
 
 EDITION = "2026c"
 """Of PS3.15, whose Table E.1-1 is followed."""
@@ -83,7 +83,15 @@ def resolve(action: str) -> str:
     return _RESOLVED.get(action, action)
 
 
-def deidentify(dataset: Dataset, key: SubjectKey, *, keep_dates: bool = False) -> Dataset:
+class Key(Protocol):
+    """A secret that turns identifiers into hashes."""
+
+    def hash(self, identity: str) -> str:
+        """Return a keyed hash of an identifier as 64 hexadecimal digits."""
+        ...
+
+
+def deidentify(dataset: Dataset, key: Key, *, keep_dates: bool = False) -> Dataset:
     """Return a new data set without what identifies a person; pixels are as they were.
 
     UIDs and patient ids become keyed hashes, so that objects that belonged together still do. Text burned into pixels
@@ -102,17 +110,29 @@ def deidentify(dataset: Dataset, key: SubjectKey, *, keep_dates: bool = False) -
         work = _Work(key, _days(key, patient) if keep_dates else 0, frozenset(_tokens(dataset)))
         clean = work.dataset(dataset, 0)
     if patient:
-        clean.PatientID = key.hash(f"patient:{patient}")
-    _stamp(clean, keep_dates)
+        clean.PatientID = keyed_patient(key, patient)
+    stamp(clean, keep_dates)
     clean.file_meta = _file_meta(dataset, clean)
     return clean
+
+
+def keyed_uid(key: Key, uid: str) -> str:
+    """Return what stands for a UID: 2.25 and 128 bits of its keyed hash; well-known ones and none stay as they are."""
+    if not uid or UID(uid, config.IGNORE).type:  # such as a standard frame of reference
+        return uid
+    return f"2.25.{int(key.hash(f'uid:{uid}')[:32], 16)}"
+
+
+def keyed_patient(key: Key, patient: str) -> str:
+    """Return what stands for a Patient ID (0010,0020)."""
+    return key.hash(f"patient:{patient}")
 
 
 @dataclass(frozen=True)
 class _Work:
     """One object's de-identification: the key, the days that dates move (0: none are kept), identifiers' words."""
 
-    key: SubjectKey
+    key: Key
     days: int
     tokens: frozenset[str]
 
@@ -165,9 +185,7 @@ class _Work:
         return [Dataset()] if element.VR == "SQ" else _DUMMIES.get(element.VR, "REMOVED")
 
     def _uid(self, uid: str) -> str:
-        if not uid or UID(uid, config.IGNORE).type:  # well-known ones, such as a standard frame of reference
-            return uid
-        return f"2.25.{int(self.key.hash(f'uid:{uid}')[:32], 16)}"
+        return keyed_uid(self.key, uid)
 
     def _moved(self, element: DataElement) -> DataElement:
         """Return a date or time as it is kept; one that is not well formed is removed, as it could be anything."""
@@ -234,11 +252,11 @@ def _tokens(source: Dataset, depth: int = 0) -> Iterator[str]:
             yield from _words(element.value)
 
 
-def _days(key: SubjectKey, patient: str) -> int:
+def _days(key: Key, patient: str) -> int:
     return 1 + int(key.hash(f"dates:{patient}")[:16], 16) % SHIFT_DAYS
 
 
-def _stamp(clean: Dataset, keep_dates: bool) -> None:
+def stamp(clean: Dataset, keep_dates: bool = False) -> None:
     """Say what was done: (0012,0062), (0012,0063), (0012,0064), (0028,0303)."""
     codes = [("113100", "Basic Application Confidentiality Profile")]
     if "LongitudinalTemporalInformationModified" in clean:
@@ -248,13 +266,7 @@ def _stamp(clean: Dataset, keep_dates: bool) -> None:
         clean.LongitudinalTemporalInformationModified = "MODIFIED"
     clean.PatientIdentityRemoved = "YES"
     clean.DeidentificationMethod = list(METHOD)
-    clean.DeidentificationMethodCodeSequence = [_code(value, meaning) for value, meaning in codes]
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
-    return code
+    clean.DeidentificationMethodCodeSequence = [code(value, meaning) for value, meaning in codes]
 
 
 def _file_meta(source: Dataset, clean: Dataset) -> FileMetaDataset:
