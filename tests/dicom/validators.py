@@ -4,7 +4,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pydicom
 import pytest
+from PIL import Image
 
 NEWER_THAN_THE_TOOL = ("(0x0008,0x001c)", "this is a Standard Extended SOP Class")
 """Synthetic Data came into the standard in 2023; Debian's dciodvfy is of 2022, and calls any file that holds it so."""
@@ -39,4 +41,7 @@ def check_dcmtk(path: Path, folder: Path) -> None:
         done = run(tool, *words)
         said = [line for line in done.stderr.splitlines() if line not in ("", LINEAR_EXACT)]
         assert done.returncode == 0 and not said, f"{tool}: {said}"
-    assert (folder / "drawn.pgm").stat().st_size > 1000
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    with Image.open(folder / "drawn.pgm") as drawn:
+        low, high = drawn.convert("L").getextrema()
+        assert drawn.size == (header.Columns, header.Rows) and low < high
