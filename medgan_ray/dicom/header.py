@@ -54,6 +54,8 @@ PAIRED_PARTS = frozenset((
     "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "ORBIT", "SHOULDER", "THIGH", "TOE", "WRIST",
 ))  # fmt: skip
 """Of the terms for Body Part Examined (0018,0015), PS3.16 Annex L."""
+BOTH_SIDES = frozenset({"KIDNEY", "LUNG"})
+"""Paired parts of which a slice through the body shows both, where its header names no side."""
 
 _CODES: dict[str, tuple[str, frozenset[str]]] = {
     "BodyPartExamined": ("", UNPAIRED_PARTS | PAIRED_PARTS),

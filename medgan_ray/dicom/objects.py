@@ -7,7 +7,7 @@ acquired is not stated of what was made up: of acquisition parameters only KVP i
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import DSfloat
 
 from medgan_ray.dicom import profile
-from medgan_ray.dicom.header import PAIRED_PARTS, SliceHeader
+from medgan_ray.dicom.header import BOTH_SIDES, PAIRED_PARTS, SliceHeader
 from medgan_ray.dicom.provenance import Provenance, code, fresh_uid, mark_synthetic, new_object, to_file
 from medgan_ray.errors import InputError
 
@@ -28,7 +28,7 @@ NO_DATE, NO_TIME = "19000101", "000000"
 """Dummies for the study's date and time, which the profile removes; the same for every series of a study."""
 SERIES_OFFSET = 9000
 """Added to the source's series number."""
-FEWEST_STEPS = 1000
+FEWEST_STEPS = 500
 """Values of MR that are no integers and span fewer units are written in finer steps than 1."""
 UNEVEN = 1e-2
 """How far direction cosines may be from unit vectors at right angles."""
@@ -153,11 +153,20 @@ def _place(dataset: Dataset, header: SliceHeader, key: profile.Key) -> None:
     # Without one, slices of the same source still share a space.
     frame = header.frame_of_reference.strip() or f"{header.series}.frame"
     dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = UID(profile.keyed_uid(key, frame)), ""
-    side = header.codes.get("Laterality", "")
-    if "ImageLaterality" in header.codes:
-        dataset.ImageLaterality = header.codes["ImageLaterality"]
-    elif side or header.codes.get("BodyPartExamined") in PAIRED_PARTS:
-        dataset.Laterality = side
+    _set_side(dataset, header.codes)
+
+
+def _set_side(dataset: Dataset, codes: Mapping[str, str]) -> None:
+    """Set the side as the source has it: of an unpaired or unknown part none, of a limb empty if it isn't said."""
+    part = codes.get("BodyPartExamined")
+    if "ImageLaterality" in codes:
+        dataset.ImageLaterality = codes["ImageLaterality"]
+    elif "Laterality" in codes:
+        dataset.Laterality = codes["Laterality"]
+    elif part in BOTH_SIDES:
+        dataset.ImageLaterality = "B"
+    elif part in PAIRED_PARTS:
+        dataset.Laterality = ""
     else:
         dataset.ImageLaterality = "U"
 
@@ -195,7 +204,7 @@ def _derive(dataset: Dataset, header: SliceHeader, provenance: Provenance, key: 
 def _show(dataset: Dataset, header: SliceHeader) -> None:
     """Keep the source's display windows: values are in the same unit."""
     centers, widths = (header.numbers.get(name, ()) for name in ("WindowCenter", "WindowWidth"))
-    if centers and len(centers) == len(widths):
+    if centers and len(centers) == len(widths) and min(widths) >= 1:  # LINEAR allows no narrower one
         dataset.WindowCenter, dataset.WindowWidth = _decimal(centers), _decimal(widths)
         if "VOILUTFunction" in header.codes:
             dataset.VOILUTFunction = header.codes["VOILUTFunction"]

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence as Items
 from medgan_ray.dicom import phantom
 from medgan_ray.dicom.facts import Options
 from medgan_ray.dicom.header import SliceHeader
-from medgan_ray.dicom.objects import translated_series
+from medgan_ray.dicom.objects import CLASSES, translated_series
 from medgan_ray.dicom.profile import keyed_uid
 from medgan_ray.dicom.provenance import Provenance
 from medgan_ray.dicom.read import Scan, read_scan
@@ -241,6 +241,38 @@ def test_what_was_lost_stays_lost_and_a_side_stays_a_side(tmp_path: Path) -> Non
     assert (found.LossyImageCompressionMethod, found.Laterality, found.BurnedInAnnotation) == ("ISO_10918_1", "L", "NO")
     assert found.PatientID == KEY.hash(f"study:{source[0].study}")
     assert complaints(path, "CTImage") == []
+
+
+def test_windows_that_are_none_are_left_out(tmp_path: Path) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.WindowCenter, dataset.WindowWidth = [40, 50], [400, 0]
+        dataset.BodyPartExamined = "LUNG"
+
+    path = write(*source_of(own(phantoms("ct", tmp_path, change))), tmp_path)[0]
+    assert "WindowWidth" not in pydicom.dcmread(path) and complaints(path, "CTImage") == []
+
+
+def test_every_ct_and_mr_of_the_corpus_is_written_or_refused(dicom_corpus: Path, tmp_path: Path) -> None:
+    """Whatever a header holds, no identifier of it is in the bytes, and what is written has no error."""
+    sources = [Source(path.name, path=str(path)) for path in sorted(dicom_corpus.iterdir())]
+    written = 0
+    for outcome in decode(sources, 2, options=Options(headers=True)):
+        if outcome.values is None or not outcome.slices or outcome.slices[0].sop_class not in CLASSES:
+            continue
+        values = outcome.values.astype(np.float32)
+        try:
+            data = next(iter(translated_series(outcome.slices, values, MADE, KEY)))
+        except InputError as refusal:
+            assert any(word in str(refusal) for word in ("UIDs", "has no", "16 bits"))
+            continue
+        header = outcome.slices[0]
+        for identifier in (header.patient, header.study, header.series, header.instance, header.frame_of_reference):
+            assert len(identifier) < 6 or identifier.encode() not in data
+        (tmp_path / "a.dcm").write_bytes(data)
+        kind = "CTImage" if header.sop_class.startswith("1.2.840.10008.5.1.4.1.1.2") else "MRImage"
+        assert [line for line in complaints(tmp_path / "a.dcm", kind) if line.startswith("Error")] == []
+        written += 1
+    assert written > 30
 
 
 def test_what_does_not_fit_is_refused(ct: tuple[list[SliceHeader], Values], tmp_path: Path) -> None:
