@@ -110,6 +110,9 @@ class Facts:
     """ImageOrientationPatient (0020,0037): direction cosines of rows, then columns."""
     spacings: tuple[tuple[float, float] | None, ...] = ()
     """Millimeters between rows, then between columns."""
+    field: tuple[int, ...] = ()
+    """Of a projection, counted from 1: first and last row, first and last column that were exposed; empty if unknown.
+    From the rectangular Shutter (0018,1602) to (0018,1608), else Collimator (0018,1702) to (0018,1708)."""
     tilt_degrees: float | None = None
     """GantryDetectorTilt (0018,1120), if the header has it."""
     stored_sha256: str = ""
@@ -164,6 +167,7 @@ def gather(dataset: Dataset) -> Facts:
         positions=_each(dataset, frames, "PlanePositionSequence", ("ImagePositionPatient",), 3),
         orientations=_each(dataset, frames, "PlaneOrientationSequence", ("ImageOrientationPatient",), 6),
         spacings=_each(dataset, frames, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), 2),
+        field=_field(dataset),
         tilt_degrees=(numbers([text(dataset, "GantryDetectorTilt")], 1) or (None,))[0],
     )
 
@@ -242,6 +246,18 @@ def _lenient(dataset: Dataset, frame: int, group: str, keyword: str) -> Any:
         return frame_value(dataset, frame, group, keyword)
     except Exception:  # a broken value of geometry is a missing one
         return None
+
+
+def _field(dataset: Dataset) -> tuple[int, ...]:
+    for kind in ("Shutter", "Collimator"):
+        if "RECTANGULAR" in text(dataset, f"{kind}Shape").upper():
+            edges = [
+                f"{kind}{edge}Edge" for edge in ("UpperHorizontal", "LowerHorizontal", "LeftVertical", "RightVertical")
+            ]
+            found = numbers([text(dataset, edge) for edge in edges], 4)
+            if found and found[0] < found[1] and found[2] < found[3]:
+                return tuple(map(int, found))
+    return ()
 
 
 def _integer(dataset: Dataset, keyword: str, default: int) -> int:

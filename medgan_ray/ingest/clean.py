@@ -9,11 +9,22 @@ from numpy.typing import NDArray
 from medgan_ray.ingest.reasons import Reason
 
 
-def frame_reason(values: NDArray[np.float32], part: tuple[slice, slice], size: tuple[int, int]) -> Reason | None:
-    """Return why a frame as it was read [H, W] is not taken, or None."""
+def frame_reason(
+    values: NDArray[np.float32], part: tuple[slice, slice], size: tuple[int, int], max_aspect: float = 2.0
+) -> Reason | None:
+    """Return why a frame as it was read [H, W] is not taken, or None.
+
+    Args:
+        values: the frame.
+        part: what of it has the shape of the dataset's images.
+        size: of the dataset's images.
+        max_aspect: how many times longer than that part a frame may be, either way.
+    """
     if values.min() == values.max():
         return Reason("constant")
     sides = [axis.stop - axis.start for axis in part]
+    if any(whole > max_aspect * side + 1 for whole, side in zip(values.shape, sides, strict=True)):
+        return Reason("odd_aspect")
     if any(2 * side < wanted for side, wanted in zip(sides, size, strict=True)):
         return Reason("too_small")
     return None

@@ -29,6 +29,11 @@ class Recipe:
     size: tuple[int, int]
     settings: IngestSettings
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Size of images as they are decoded."""
+        return self.settings.grid(self.size)
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -52,7 +57,7 @@ def take(item: int, found: Found, outcome: Outcome, recipe: Recipe, key: Subject
     facts, images = outcome.facts, outcome.values
     if facts is None or images is None:
         return [Left(item, outcome.refusal)]
-    if images.dtype != np.float32 or images.shape != (len(outcome.notes), *recipe.size):
+    if images.dtype != np.float32 or images.shape != (len(outcome.notes), *recipe.grid):
         return [Left(item, _BROKEN)]
     record = _record(item, found, facts, key)
     noted = zip(images, outcome.notes, strict=True)
@@ -66,6 +71,7 @@ def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32],
         if reason:
             return Left(record.item, Reason(reason), album.refused(image, reason))
         spacing = float(row_mm), float(column_mm)
+        box = None if note["box"] is None else _box(*map(float, note["box"]))
     except (ValueError, TypeError, KeyError):
         return Left(record.item, _BROKEN)
     known = dataclasses.replace(
@@ -73,6 +79,7 @@ def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32],
         frame=frame,
         spacing=spacing,
         digest=digest,
+        box=box,
         place=_of(facts.positions, frame),
         orientation=_of(facts.orientations, frame),
     )
@@ -95,6 +102,12 @@ def _record(item: int, found: Found, facts: Facts, key: SubjectKey) -> Record:
         spacing=(float("nan"), float("nan")),
         digest="",
     )
+
+
+def _box(top: float, bottom: float, left: float, right: float) -> tuple[float, float, float, float]:
+    if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+        raise ValueError("a box that is none")
+    return top, bottom, left, right
 
 
 def _of(values: tuple[Value, ...], frame: int) -> Value | None:

@@ -1,4 +1,7 @@
-"""From a scan's pixel grid to the dataset's: a centered crop of the same shape in millimeters, then area resampling."""
+"""From a scan's pixel grid to the dataset's: a part of the same shape, or pixels of given millimeters.
+
+Resampling takes the mean over each new pixel's area, and is linear where an image is enlarged.
+"""
 
 import functools
 from typing import Any
@@ -23,11 +26,27 @@ def crop(rows: int, columns: int, size: tuple[int, int], spacing: Spacing | None
 
 
 def resize(image: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return ``image`` [H, W] at ``size``: the mean over each new pixel's area; linear where it is enlarged."""
+    """Return ``image`` [H, W] at ``size``."""
     if image.shape == size:
         return image
     rows = _weights(image.shape[0], size[0]) @ image
     return np.asarray((_weights(image.shape[1], size[1]) @ rows.T).T, np.float64)
+
+
+def resample(
+    image: NDArray[np.float64], size: tuple[int, int], scale: tuple[float, float], around: float
+) -> NDArray[np.float64]:
+    """Return the middle of ``image`` [H, W] at another scale.
+
+    Args:
+        image: what is resampled.
+        size: height and width of the result.
+        scale: how many pixels of the image one of the result covers, down and across.
+        around: value beyond the image's borders.
+    """
+    weights = [_centered(old, new, step) for old, new, step in zip(image.shape, size, scale, strict=True)]
+    shown = (weights[1] @ (weights[0] @ (image - around)).T).T
+    return np.asarray(shown + around, np.float64)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -36,14 +55,26 @@ def _weights(old: int, new: int) -> Any:
 
     Sparse because it is faster, and because its sums do not depend on the number of threads.
     """
-    edges = np.arange(new + 1) * (old / new)
-    pixels = np.arange(old)
-    if new <= old:
-        weights = np.maximum(np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0)
-    else:
-        centers = np.clip((edges[1:] + edges[:-1]) / 2 - 0.5, 0, old - 1)
-        weights = np.maximum(1 - np.abs(centers[:, None] - pixels), 0)
+    weights = _overlaps(np.arange(new + 1) * (old / new), old)
     return csr_array(weights / weights.sum(1, keepdims=True))
+
+
+@functools.lru_cache(maxsize=1024)
+def _centered(old: int, new: int, step: float) -> Any:
+    """Return the sparse matrix [new, old] of an axis' middle; a row sums to the share of its pixel that is inside."""
+    edges = (old - new * step) / 2 + np.arange(new + 1) * step
+    inside = np.maximum(np.minimum(edges[1:], old) - np.maximum(edges[:-1], 0), 0) / step
+    weights = _overlaps(edges, old)
+    return csr_array(weights * (inside / np.maximum(weights.sum(1), 1e-12))[:, None])
+
+
+def _overlaps(edges: NDArray[Any], old: int) -> NDArray[Any]:
+    """Return how much each pixel of an axis counts between two edges, [len(edges) - 1, old]."""
+    pixels = np.arange(old)
+    if edges[1] - edges[0] >= 1:
+        return np.asarray(np.maximum(np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0))
+    centers = np.clip((edges[1:] + edges[:-1]) / 2 - 0.5, 0, old - 1)
+    return np.asarray(np.maximum(1 - np.abs(centers[:, None] - pixels), 0))
 
 
 def spacing_after(spacing: Spacing | None, part: tuple[slice, slice], size: tuple[int, int]) -> Spacing:

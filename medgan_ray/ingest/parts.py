@@ -34,7 +34,7 @@ from medgan_ray.store import Store
 
 FOLDER = "private/parts"
 PART_FILES = 512
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Images:
             album.unpack(values["pictures"], size, self.pictures)
 
     def read(self, positions: Sequence[int]) -> NDArray[np.float32]:
-        """Return images [n, H, W] at the given positions."""
+        """Return images [n, *size] at the given positions."""
         images = np.empty((len(positions), *self._size), np.float32)
         places = np.searchsorted(self._starts, positions, "right") - 1
         for place in np.unique(places).tolist():

@@ -18,6 +18,7 @@ import numpy as np
 from medgan_ray.dataset.manifest import POINTER, Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
 from medgan_ray.ingest import clean, deidentify, pages, parts, series, sources, values
+from medgan_ray.ingest.bodies import Bodies
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.existing import Existing, read_existing
 from medgan_ray.ingest.frames import Recipe
@@ -85,7 +86,7 @@ def ingest(
         beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
         planned = parts.split(found, recipe, key)
         _decode(beside, planned, recipe, key, progress, decode)
-        images = Images(beside, planned, recipe.size)
+        images = Images(beside, planned, recipe.grid)
         stack.callback(images.close)
         stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
         rejections = Rejections([item.source.name for item in found])
@@ -150,10 +151,11 @@ class _Second:
             intensity = values.intensity_map(self._records[kept[0]].scale[1], self._settings.window)
         else:
             return None
+        self._bodies = Bodies(self._records, kept, self._recipe)
         kept = self._map(kept, intensity)
         if not kept and not existing:
             return None
-        records = [self._records[position] for position in kept]
+        records = [self._bodies.record(position) for position in kept]
         plan = Plan(records, self._stored, self._recipe, split, intensity, self._rejections, existing)
         return plan if plan.samples else None
 
@@ -226,7 +228,7 @@ class _Second:
         """Write the 16-bit image of every kept record; return the records (in the order of ``stored``) still kept."""
         order: list[int] = []
         for group in self._groups(kept):
-            images = self._images.read(group)
+            images = self._bodies.cut(group, self._images.read(group))
             record = self._records[group[0]]
             if record.unit == "relative":
                 projection = len(group) == 1 and record.modality in PROJECTION_MODALITIES

@@ -29,6 +29,7 @@ class Record:
         digest: of the resized image; decides between images at one place.
         place: ImagePositionPatient, millimeters; None if unknown.
         orientation: ImageOrientationPatient; None if unknown.
+        box: around the body (``regions.Box``), where series are cropped to it; None if there is none.
     """
 
     item: int
@@ -44,6 +45,7 @@ class Record:
     digest: str
     place: tuple[float, ...] | None = None
     orientation: tuple[float, ...] | None = None
+    box: tuple[float, float, float, float] | None = None
 
     @property
     def scale(self) -> tuple[str, str]:

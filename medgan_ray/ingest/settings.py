@@ -1,12 +1,15 @@
 """What can be chosen about an ingest, section ``ingest`` of the configuration."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from medgan_ray.config import Section
 from medgan_ray.errors import nearest
 from medgan_ray.ingest.reasons import SWITCHABLE
+
+FINER, FINEST = 4, 512
+"""Decoded images that are to be cropped to the body: so many times the dataset's size, at most so many pixels."""
 
 
 class IngestSettings(Section):
@@ -23,6 +26,12 @@ class IngestSettings(Section):
     """Take DICOM secondary captures (screen shots, scanned film, generated images)."""
     keep: tuple[str, ...] = ()
     """Reason codes that are switched off: scans are taken in spite of them, such as [tilted, uneven_slices]."""
+    crop: Literal["auto", "body", "none"] = "auto"
+    """auto: X-ray projections to their exposed field; body: also slices to the body, one part for a series; none."""
+    spacing_mm: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Resample to so many millimeters between rows and columns (one number for both), centered; null: fit to size."""
+    max_aspect: float = Field(2.0, ge=1)
+    """How many times longer or wider than the dataset's images, in millimeters, a scan may be."""
     slices: str = Field("all", pattern=r"^(all|every:[1-9]\d{0,5}|central:[1-9]\d{0,5})$")
     """Of each series, sorted by position: all slices, every:N-th, or the central:N."""
     near_duplicates: Literal["group", "off"] = "group"
@@ -37,6 +46,22 @@ class IngestSettings(Section):
     """Seconds that decoding one file may take."""
     memory_mb: int = Field(1536, ge=512)
     """Address space of a decoding process, MiB."""
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of images as they are decoded: finer than the dataset's where a part is still to be cut."""
+        finer = max(1, min(FINER, FINEST // max(size))) if self.crop == "body" else 1
+        return size[0] * finer, size[1] * finer
+
+    @field_validator("spacing_mm", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> "IngestSettings":
+        if self.crop == "body" and self.spacing_mm:
+            raise ValueError("crop=body fits bodies to the image, spacing_mm keeps their size: choose one")
+        return self
 
     @field_validator("keep")
     @classmethod

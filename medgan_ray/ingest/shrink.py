@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts
 from medgan_ray.dicom.sandbox import Step, Then, serve
-from medgan_ray.ingest import clean, geometry
+from medgan_ray.dicom.transforms import AIR_HU, PROJECTION_MODALITIES
+from medgan_ray.ingest import clean, geometry, regions
+from medgan_ray.ingest.reasons import Reason
 from medgan_ray.ingest.settings import IngestSettings
 
 Size = tuple[int, int]
@@ -32,27 +34,46 @@ def begin(told: dict[str, Any]) -> Then:
 def shrink(
     facts: Facts, values: NDArray[Any], size: Size, settings: IngestSettings
 ) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
-    """Return images [frames, *size] in the unit of ``values`` [frames, H, W] (grey: 0 to 255), and a note of each.
+    """Return an image of each frame in the unit of ``values`` [frames, H, W] (grey: 0 to 255), and a note of each.
 
-    A note holds ``reason`` (why it is not taken, else empty), ``digest`` (of the image) and ``spacing`` (of the image,
-    millimeters; NaN where unknown).
+    A note holds ``reason`` (why it is not taken, else empty), ``digest`` (of the image), ``spacing`` (of the image,
+    millimeters; NaN where unknown) and ``box`` (around the body, if series are cropped to it; else None). Images have
+    the size that ``settings.grid`` says.
     """
-    images, notes = np.empty((len(values), *size), np.float32), []
+    images, notes = np.empty((len(values), *settings.grid(size)), np.float32), []
     for frame, image in enumerate(values):
         spacing = facts.spacings[frame] if frame < len(facts.spacings) else None
-        part = geometry.crop(image.shape[0], image.shape[1], size, spacing)
-        reason = clean.frame_reason(image, part, size)
-        scale = 255 / 65535 if facts.unit == "grey" and facts.bits == 16 else 1.0
-        wide = image[part].astype(np.float64)
-        images[frame] = geometry.resize(wide if scale == 1 else wide * scale, size)
-        notes.append(
-            {
-                "reason": "" if reason is None or reason in settings.keep else str(reason),
-                "digest": hashlib.blake2b(images[frame].data, digest_size=8).hexdigest(),
-                "spacing": geometry.spacing_after(spacing, part, size),
-            }
-        )
+        if facts.modality in PROJECTION_MODALITIES and settings.crop != "none":
+            image = image[regions.field(image, facts.field)]
+        images[frame], note = _fitted(image, facts, spacing, size, settings)
+        note["digest"] = hashlib.blake2b(images[frame].data, digest_size=8).hexdigest()
+        notes.append(note)
     return images, notes
+
+
+def _fitted(
+    image: NDArray[Any], facts: Facts, spacing: geometry.Spacing | None, size: Size, settings: IngestSettings
+) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Return a frame [H, W] at the size of the grid, and its note."""
+    part = geometry.crop(image.shape[0], image.shape[1], size, spacing)
+    reasons = [clean.frame_reason(image, part, size, settings.max_aspect)]
+    scale = 255 / 65535 if facts.unit == "grey" and facts.bits == 16 else 1.0
+    grid, box = settings.grid(size), None
+    if settings.spacing_mm and spacing:
+        steps = (settings.spacing_mm[0] / spacing[0], settings.spacing_mm[1] / spacing[1])
+        reasons.append(Reason("too_small") if min(steps) < 0.5 else None)
+        around = AIR_HU if facts.unit == "HU" else float(image.min()) * scale
+        fitted = geometry.resample(image * scale, grid, steps, around)
+        spacing_mm = settings.spacing_mm
+    else:
+        reasons.append(Reason("no_spacing") if settings.spacing_mm else None)
+        wide = image[part].astype(np.float64)
+        if settings.crop == "body" and facts.modality not in PROJECTION_MODALITIES:
+            box = regions.body(wide, facts.unit)
+        fitted = geometry.resize(wide if scale == 1 else wide * scale, grid)
+        spacing_mm = geometry.spacing_after(spacing, part, grid)
+    counted = [str(reason) for reason in reasons if reason and reason not in settings.keep]
+    return fitted, {"reason": counted[0] if counted else "", "spacing": spacing_mm, "box": box}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+"""Which part of a frame shows something: the exposed field of a projection, the body in a slice.
+
+A part is a pair of slices (rows, columns). The field comes from the header where it says so (PS3.3 C.8.7.3 collimator,
+C.7.6.11 shutter), else from the pixels: borders that hardly vary were not exposed.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+Part = tuple[slice, slice]
+Box = tuple[float, float, float, float]
+"""Top, bottom, left and right as shares of an image's height and width."""
+
+FLAT = 0.03
+"""A line at the border that varies less than this share of the image's range was not exposed."""
+LEAST_FIELD = 0.25
+"""Of each side: a field smaller than this is none, and the frame is taken whole."""
+BODY_HU = -500.0
+OPENING = 2
+"""Iterations by which thin things, such as a table's top, are taken off a body."""
+LEAST_MEMBER = 0.1
+"""Parts of a body (arms, legs) have at least this share of the area of its largest."""
+LEAST_BODY = 0.01
+"""Of the frame's area: what is smaller is no body."""
+MARGIN = 0.02
+"""Around a body, as a share of the frame."""
+
+
+def whole(image: NDArray[np.generic]) -> Part:
+    """Return the part that is all of an image [H, W]."""
+    return slice(0, image.shape[0]), slice(0, image.shape[1])
+
+
+def field(image: NDArray[np.floating], edges: tuple[int, ...] = ()) -> Part:
+    """Return the exposed field of a projection [H, W].
+
+    Args:
+        image: the values as they are shown.
+        edges: first and last row, first and last column of the field as the header has them, counted from 1; or empty.
+    """
+    rows, columns = image.shape
+    if edges:
+        top, bottom, left, right = edges
+        found = slice(max(top - 1, 0), min(bottom, rows)), slice(max(left - 1, 0), min(right, columns))
+        if _wide(found, image.shape):
+            return found
+    found = _varied(image)
+    return found if _wide(found, image.shape) else whole(image)
+
+
+def body(image: NDArray[np.floating], unit: str) -> Box | None:
+    """Return the box of the body in a slice [H, W] with a margin, or None if there is none.
+
+    In Hounsfield units the body is what is denser than -500; else what Otsu's threshold leaves of the smoothed image.
+    """
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.0)
+    if np.ptp(smooth) == 0:
+        return None
+    mask = smooth > (BODY_HU if unit == "HU" else threshold_otsu(smooth))  # type: ignore[no-untyped-call]
+    members, count = ndimage.label(ndimage.binary_opening(mask, iterations=OPENING))
+    areas = np.bincount(members.ravel(), minlength=count + 1)[1:]
+    if not count or areas.max() < LEAST_BODY * image.size:
+        return None
+    chosen = np.flatnonzero(areas >= LEAST_MEMBER * areas.max()) + 1
+    rows, columns = (np.flatnonzero(np.isin(members, chosen).any(axis=axis)) for axis in (1, 0))
+    height, width = image.shape
+    return (
+        max(rows[0] / height - MARGIN, 0.0),
+        min((rows[-1] + 1) / height + MARGIN, 1.0),
+        max(columns[0] / width - MARGIN, 0.0),
+        min((columns[-1] + 1) / width + MARGIN, 1.0),
+    )
+
+
+def union(one: Box, other: Box) -> Box:
+    """Return the box around two boxes."""
+    return min(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), max(one[3], other[3])
+
+
+def around(box: Box | None, size: tuple[int, int]) -> Part:
+    """Return the smallest part of an image of ``size`` that holds a box and has the image's own shape."""
+    if box is None:
+        return slice(0, size[0]), slice(0, size[1])
+    share = max(box[1] - box[0], box[3] - box[2])
+    return _centered(box[0] + box[1], share, size[0]), _centered(box[2] + box[3], share, size[1])
+
+
+def _centered(ends: float, share: float, side: int) -> slice:
+    """Return ``share`` of a side about the middle of two ends (given by their sum), moved inside the image."""
+    length = min(max(round(share * side), 1), side)
+    first = min(max(round(ends * side / 2 - length / 2), 0), side - length)
+    return slice(first, first + length)
+
+
+def _varied(image: NDArray[np.floating]) -> Part:
+    """Return the part of an image without the lines at its borders that hardly vary."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    parts = []
+    for axis in (1, 0):
+        spread = np.subtract(*np.percentile(image, (95, 5), axis=axis))
+        varied = np.flatnonzero(spread > FLAT * (high - low))
+        parts.append(slice(int(varied[0]), int(varied[-1]) + 1) if len(varied) else slice(0, 0))
+    return parts[0], parts[1]
+
+
+def _wide(part: Part, shape: tuple[int, ...]) -> bool:
+    return all(axis.stop - axis.start >= LEAST_FIELD * side for axis, side in zip(part, shape, strict=True))
