@@ -65,13 +65,7 @@ def body(image: NDArray[np.floating], unit: str) -> Box | None:
         return None
     chosen = np.flatnonzero(areas >= LEAST_MEMBER * areas.max()) + 1
     rows, columns = (np.flatnonzero(np.isin(members, chosen).any(axis=axis)) for axis in (1, 0))
-    height, width = image.shape
-    return (
-        max(rows[0] / height - MARGIN, 0.0),
-        min((rows[-1] + 1) / height + MARGIN, 1.0),
-        max(columns[0] / width - MARGIN, 0.0),
-        min((columns[-1] + 1) / width + MARGIN, 1.0),
-    )
+    return *_ends(rows, image.shape[0]), *_ends(columns, image.shape[1])
 
 
 def union(one: Box, other: Box) -> Box:
@@ -92,6 +86,10 @@ def _centered(ends: float, share: float, side: int) -> slice:
     length = min(max(round(share * side), 1), side)
     first = min(max(round(ends * side / 2 - length / 2), 0), side - length)
     return slice(first, first + length)
+
+
+def _ends(lines: NDArray[np.intp], side: int) -> tuple[float, float]:
+    return max(float(lines[0]) / side - MARGIN, 0.0), min(float(lines[-1] + 1) / side + MARGIN, 1.0)
 
 
 def _varied(image: NDArray[np.floating]) -> Part:

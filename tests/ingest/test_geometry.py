@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medgan_ray.ingest.geometry import crop, resize, spacing_after
+from medgan_ray.ingest.geometry import crop, resample, resize, spacing_after
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_spacing_follows_the_pixels() -> None:
     part = crop(200, 400, (50, 50), (1.0, 1.0))
     assert spacing_after((1.0, 1.0), part, (50, 50)) == (4.0, 4.0)
     assert all(map(math.isnan, spacing_after(None, part, (50, 50))))
+
+
+def test_resampling_by_halves_is_the_mean_of_the_middle():
+    image = np.arange(64.0).reshape(8, 8)
+    middle = image[2:6, 2:6]
+    np.testing.assert_allclose(resample(image, (2, 2), (2.0, 2.0), -1), middle.reshape(2, 2, 2, 2).mean((1, 3)))
+
+
+def test_beyond_the_borders_is_what_was_said():
+    wide = resample(np.full((4, 4), 5.0), (8, 6), (1.0, 1.0), -1)
+    assert wide.shape == (8, 6)
+    np.testing.assert_allclose(wide[2:6, 1:5], 5)
+    assert (wide[:2] == -1).all() and (wide[6:] == -1).all() and (wide[:, 0] == -1).all() and (wide[:, 5] == -1).all()
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.7])
+def test_a_pixel_half_outside_is_half_of_each(scale: float):
+    sums = resample(np.ones((10, 10)), (40, 40), (scale, scale), 0).sum() * scale**2
+    assert sums == pytest.approx(100, rel=0.02)  # as much as there was
