@@ -1,4 +1,4 @@
-"""Commands that the README and the verbs' own help show are commands that the program takes."""
+"""Commands that the README, the documentation and the verbs' own help show are commands that the program takes."""
 
 import re
 import shlex
@@ -16,10 +16,12 @@ PROGRAM = typer.main.get_command(app)
 
 
 def _commands() -> list[str]:
-    """Return the commands in fenced or indented blocks of the README, and the examples of the verbs' help."""
-    found = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    texts = [*found, *(str(function.__doc__) for function in VERBS.values())]
-    texts += re.findall(r"^    .+$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    """Return the commands in fenced or indented blocks of the pages, and the examples of the verbs' help."""
+    pages = [path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    texts = [str(function.__doc__) for function in VERBS.values()]
+    for page in pages:
+        texts += re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+        texts += re.findall(r"^    .+$", page, re.MULTILINE)
     lines = [line.strip() for text in texts for line in text.splitlines()]
     return [line for line in lines if re.match(r"(\S+=\S+ )?(\S*/)?medgan-ray ", line)]
 
