@@ -57,6 +57,8 @@ _PACKED_BITS = 12
 def stored_values(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
     """Return the stored values [frames, rows, columns(, samples)] in the file's own type, without stray bits.
 
+    The byte order is the machine's.
+
     Raises:
         Refused: ``undecodable`` if no decoder reads them.
     """
@@ -64,6 +66,7 @@ def stored_values(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[An
     for rung in _rungs(facts):
         try:
             array = rung(dataset, data, facts)
+            array = array.astype(array.dtype.newbyteorder("="), copy=False)  # what views it must not swap its bytes
             frames = array.reshape(-1, facts.rows, facts.columns, facts.samples)
             return frames if facts.samples > 1 else frames[..., 0]
         except (MemoryError, Refused):
@@ -90,7 +93,7 @@ def _rungs(facts: Facts) -> list[Callable[[FileDataset, bytes, Facts], NDArray[A
 
 def _native(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
     stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
-    if facts.samples == 1 and facts.bits in (8, 16) and facts.transfer_syntax in _LITTLE and "PixelData" in dataset:
+    if facts.samples == 1 and facts.bits in (8, 16, 32) and facts.transfer_syntax in _LITTLE and "PixelData" in dataset:
         # What most files of an archive are, without the detours that all the others need.
         count = facts.rows * facts.columns * facts.frames
         kind = f"<{'i' if dataset.PixelRepresentation == 1 else 'u'}{facts.bits // 8}"

@@ -5,6 +5,7 @@ Identifiers (patient, study, series) leave a decoding process only to be hashed;
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 from pydicom.dataset import Dataset
@@ -18,6 +19,11 @@ MAX_PIXELS = 1 << 28
 
 MAX_FRAMES = 1 << 16
 """In one file."""
+
+FARTHEST_MM, NEAREST_MM, WIDEST_MM = 1e5, 1e-4, 1e3
+"""No scanner's slices lie farther out, and no pixels closer together or farther apart."""
+LENGTH_ERROR = 0.1
+"""Of direction cosines, which some writers round."""
 
 NOT_SCANS = (
     "1.2.840.10008.5.1.4.1.1.66",  # raw data, segmentation, surface
@@ -164,9 +170,9 @@ def gather(dataset: Dataset) -> Facts:
         age_years=_age_years(text(dataset, "PatientAge")),
         maker=text(dataset, "Manufacturer"),
         view=text(dataset, "ViewPosition"),
-        positions=_each(dataset, frames, "PlanePositionSequence", ("ImagePositionPatient",), 3),
-        orientations=_each(dataset, frames, "PlaneOrientationSequence", ("ImageOrientationPatient",), 6),
-        spacings=_each(dataset, frames, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), 2),
+        positions=_each(dataset, frames, "PlanePositionSequence", ("ImagePositionPatient",), place),
+        orientations=_each(dataset, frames, "PlaneOrientationSequence", ("ImageOrientationPatient",), directions),
+        spacings=_each(dataset, frames, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), spacing),
         field=_field(dataset),
         tilt_degrees=(numbers([text(dataset, "GantryDetectorTilt")], 1) or (None,))[0],
     )
@@ -224,20 +230,42 @@ def numbers(value: Any, count: int) -> tuple[float, ...] | None:
     return result if len(result) == count and all(map(math.isfinite, result)) else None
 
 
-def _each(dataset: Dataset, frames: int, group: str, keywords: tuple[str, ...], count: int) -> tuple[Any, ...]:
+def place(value: Any) -> tuple[float, ...] | None:
+    """Return a position in millimeters; None for what is none: what reckons with it must not overflow."""
+    found = numbers(value, 3)
+    return found if found and max(map(abs, found)) <= FARTHEST_MM else None
+
+
+def directions(value: Any) -> tuple[float, ...] | None:
+    """Return the direction cosines of rows and columns, each of length 1; None for what is none."""
+    found = numbers(value, 6)
+    lengths = (math.hypot(*found[:3]), math.hypot(*found[3:])) if found else (0.0,)
+    return found if all(abs(length - 1) <= LENGTH_ERROR for length in lengths) else None
+
+
+def spacing(value: Any) -> tuple[float, ...] | None:
+    """Return millimeters between rows and columns; None for what is none."""
+    found = numbers(value, 2)
+    return found if found and min(found) >= NEAREST_MM and max(found) <= WIDEST_MM else None
+
+
+Sound = Callable[[Any], tuple[float, ...] | None]
+
+
+def _each(dataset: Dataset, frames: int, group: str, keywords: tuple[str, ...], sound: Sound) -> tuple[Any, ...]:
     """Return a value for each frame; empty if no frame has one."""
     listed = _lenient(dataset, 0, "", "PerFrameFunctionalGroupsSequence")
     own = min(frames, len(listed) if hasattr(listed, "append") else 0, MAX_FRAMES)
     # Frames without a group of their own have what all share.
-    found = [_first_of(dataset, frame, group, keywords, count) for frame in range(own + (own < frames))]
+    found = [_first_of(dataset, frame, group, keywords, sound) for frame in range(own + (own < frames))]
     found += found[-1:] * (min(frames, MAX_FRAMES) - len(found))
     return tuple(found) if any(value is not None for value in found) else ()
 
 
 def _first_of(
-    dataset: Dataset, frame: int, group: str, keywords: tuple[str, ...], count: int
+    dataset: Dataset, frame: int, group: str, keywords: tuple[str, ...], sound: Sound
 ) -> tuple[float, ...] | None:
-    values = (numbers(_lenient(dataset, frame, group, keyword), count) for keyword in keywords)
+    values = (sound(_lenient(dataset, frame, group, keyword)) for keyword in keywords)
     return next((value for value in values if value is not None), None)
 
 

@@ -52,12 +52,20 @@ def read_scan(data: bytes, options: Options) -> Scan:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if codestream.is_picture(data):
-            return _read_picture(data, options)
+            return _together(_read_picture(data, options), data)
         if data[128:132] != b"DICM" and is_volume(data):
             if not options.volumes:
                 raise Refused("not_an_image", "a volume")
             return read_volume(data, options)
-        return _read_dicom(data, options)
+        return _together(_read_dicom(data, options), data)
+
+
+def _together(scan: Scan, data: bytes) -> Scan:
+    """Return a scan whose frames are known to belong together: a stack that names nobody is a series of its own."""
+    facts = scan.facts
+    if facts.frames == 1 or any(name.strip() for name in (facts.patient, facts.study, facts.series)):
+        return scan
+    return Scan(facts.replace(series=hashlib.sha256(data).hexdigest()), scan.values)
 
 
 def _read_dicom(data: bytes, options: Options) -> Scan:
@@ -168,9 +176,10 @@ def _picture_frame(image: Any, index: int, options: Options) -> NDArray[Any]:
     """Return one frame as uint8 or uint16 [H, W]."""
     if index:
         image.seek(index)
-    if image.mode in ("P", "PA", "RGBA", "LA", "1"):
+    if image.mode not in ("L", "RGB", "F") and not image.mode.startswith("I"):
         image = image.convert({"LA": "L", "1": "L"}.get(image.mode, "RGB"))
     array: NDArray[Any] = np.asarray(image)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 3:
         wide = array.astype(np.int16)
         if np.ptp(wide[..., :3], axis=-1).max() > GREY_TOLERANCE and not options.luma:

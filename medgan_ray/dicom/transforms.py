@@ -4,6 +4,7 @@ Sources: DICOM PS3.3 C.7.5.1.1.2 (pixel padding), C.11.1 (modality LUT), C.11.2 
 interpretation); ITU-R BT.601 (luma).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,14 @@ def to_values(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> tuple[NDA
         raise Refused("unsupported_pixels", "values that are no numbers")
     padding = _padding(stored, dataset)
     values, unit = _modality(stored, dataset, facts), "HU" if facts.modality == "CT" else "relative"
-    inverted = facts.photometric == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
+    dark = facts.photometric == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
     if facts.modality in PROJECTION_MODALITIES:
         shown = _voi(values, dataset)
         if shown is not None:
             values, unit = shown, "voi"
     elif facts.modality == "PT":
         values, unit = values * np.float32(suv_factor(dataset)), "SUV"
+    inverted = dark and unit in ("voi", "relative")  # measured values are what they are, however they are displayed
     if padding is not None:
         values = values if values.flags.writeable else values.copy()
         np.copyto(values, AIR_HU if unit == "HU" else _background(values[~padding], inverted), "unsafe", padding)
@@ -74,8 +76,8 @@ def _background(values: NDArray[Any], inverted: bool) -> float:
 def _inverted(values: NDArray[Any], unit: str) -> NDArray[Any]:
     if unit == "voi":
         return np.asarray(1 - values)
-    wide = values.astype(np.int32) if values.dtype.kind == "i" else values
-    return np.asarray(wide.max() + wide.min() - wide, values.dtype)
+    # Not about the middle of its own range: the slices of a series share a scale.
+    return np.asarray(-values.astype(np.float32))
 
 
 def _modality(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[Any]:
@@ -135,29 +137,38 @@ def _look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[np.float32],
         raw = raw.view(np.uint8).astype(np.uint16)
     if raw.size < entries or entries < 1:
         raise Refused("broken_header", "LUT is shorter than its descriptor says")
-    if first > 32767 and np.issubdtype(values.dtype, np.signedinteger):
+    if first > 32767 and (values.dtype.kind == "i" or values.min() < 0):
         first -= 65536
     index = np.clip(values.astype(np.int64) - first, 0, entries - 1)
     return raw[index].astype(np.float32), float(2 ** min(max(bits, 1), 16) - 1)
 
 
 def _voi(values: NDArray[Any], dataset: Dataset) -> NDArray[np.float32] | None:
-    """Return values from 0 to 1 as the display shows them; None where the file doesn't say."""
+    """Return values from 0 to 1 as the display shows them; None where the file doesn't say, for each frame."""
     tables = dataset.get("VOILUTSequence")
     if tables:
         shown, highest = _look_up(np.rint(values), tables[0])
         return np.asarray(shown / highest, np.float32)
-    center, width = (_first_number(dataset, name) for name in ("WindowCenter", "WindowWidth"))
-    if center is None or width is None:
+    shared = "PerFrameFunctionalGroupsSequence" not in dataset
+    windows = [_window_of(dataset, frame) for frame in range(1 if shared else len(values))]
+    known = [each for each in windows if each is not None]
+    if len(known) < len(windows):
         return None
-    return window(values, center, width, text(dataset, "VOILUTFunction") or "LINEAR")
+    if len(set(known)) == 1:
+        return window(values, *known[0])
+    return np.stack([window(frame, *each) for frame, each in zip(values, known, strict=True)])
 
 
-def _first_number(dataset: Dataset, keyword: str) -> float | None:
+def _window_of(dataset: Dataset, frame: int) -> tuple[float, float, str] | None:
+    """Return center, width and function of a frame: (0028,1050), (0028,1051) and (0028,1056), of several the first."""
+    names = ("WindowCenter", "WindowWidth", "VOILUTFunction")
     try:
-        return float(text(dataset, keyword).split("\\")[0])
-    except ValueError:
+        found = [frame_value(dataset, frame, "FrameVOILUTSequence", name) for name in names]
+        first = [each[0] if hasattr(each, "append") or isinstance(each, (list, tuple)) else each for each in found]
+        center, width = float(first[0]), float(first[1])
+    except Exception:  # pydicom parses values when they are asked for, and raises whatever that trips over
         return None
+    return (center, width, str(first[2] or "LINEAR")) if math.isfinite(center + width) else None
 
 
 def window(values: NDArray[Any], center: float, width: float, function: str = "LINEAR") -> NDArray[np.float32]:

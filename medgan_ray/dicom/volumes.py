@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_ray.dicom.facts import Facts, Options
+from medgan_ray.dicom.facts import FARTHEST_MM, Facts, Options, spacing
 from medgan_ray.dicom.refusals import Refused
+from medgan_ray.dicom.transforms import LARGEST
 
 if TYPE_CHECKING:
     from medgan_ray.dicom.read import Scan
@@ -145,7 +146,7 @@ def _axial(values: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[A
     if values.ndim == 2:
         values = values[:, :, None]
     linear = affine[:3, :3]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(linear)) < 1e-9:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(linear)) < 1e-9 or np.abs(affine).max() > FARTHEST_MM:
         raise Refused("broken_header", "an affine that is none")
     turn = turning.io_orientation(affine)
     affine = affine @ turning.inv_ornt_aff(turn, values.shape[:3])
@@ -156,6 +157,8 @@ def _axial(values: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[A
     steps = affine[:3, :3] * to_dicom[:, None]
     lengths = np.linalg.norm(steps, axis=0)
     along = np.concatenate([-steps[:, 0] / lengths[0], -steps[:, 1] / lengths[1]])
+    if spacing(lengths[:2]) is None:
+        raise Refused("broken_header", f"voxels of {lengths[0]:g} x {lengths[1]:g} mm")
     depth = values.shape[2]
     places = corner[:3] * to_dicom + np.arange(depth)[:, None] * steps[:, 2]
     times = values.shape[3] if values.ndim == 4 else 1
@@ -212,6 +215,8 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         plain = values.astype(np.float32)
     good = np.isfinite(plain)
+    if np.abs(plain[good]).max(initial=0) > LARGEST:
+        raise Refused("unsupported_pixels", "values beyond all measure")
     if not good.any():
         raise Refused("unsupported_pixels", "no finite value")
     return plain if good.all() else np.where(good, plain, plain[good].min())

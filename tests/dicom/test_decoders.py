@@ -95,6 +95,14 @@ def test_old_overlays_are_masked_and_signs_extended(kind: str, high: int) -> Non
     np.testing.assert_array_equal(decoded(dataset)[0], values)
 
 
+@pytest.mark.parametrize("high", [23, 31])
+def test_stray_bits_of_32(high: int) -> None:
+    values = DRAWN.integers(-(1 << 23), 1 << 23, (6, 8)).astype("<i4")
+    kept = (values.view("<u4") & 0xFFFFFF) << (high - 23)
+    stray = DRAWN.integers(0, 1 << 32, values.shape).astype("<u4") & ~np.uint32(0xFFFFFF << (high - 23))
+    np.testing.assert_array_equal(decoded(scan((kept | stray).view("<i4"), 24, high))[0], values)
+
+
 def test_bits_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="bit"):
         keep_bits(np.zeros(2, np.uint16), 12, 16)

@@ -39,6 +39,25 @@ def test_geometry_that_is_no_number_is_missing() -> None:
     assert (facts.positions, facts.spacings) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("ImagePositionPatient", ["1e308", "1e308", "1e308"]),
+        ("ImageOrientationPatient", ["1e308", "0", "0", "0", "1", "0"]),
+        ("ImageOrientationPatient", ["0"] * 6),
+        ("PixelSpacing", ["1e-300", "1e300"]),
+        ("PixelSpacing", ["0", "1"]),
+    ],
+)
+def test_geometry_that_no_scanner_has_is_missing(keyword: str, value: list[str]) -> None:
+    """What reckons with it, in the parent, must neither overflow nor divide by zero."""
+    dataset, names = header(), {"ImagePositionPatient": "positions", "ImageOrientationPatient": "orientations"}
+    name = names.get(keyword, "spacings")
+    assert getattr(gather(dataset), name)
+    setattr(dataset, keyword, value)
+    assert getattr(gather(dataset), name) == ()
+
+
 def test_an_empty_header_has_defaults_and_a_broken_one_a_code() -> None:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()

@@ -166,6 +166,35 @@ def test_pictures_keep_16_bits(form: str) -> None:
     np.testing.assert_array_equal(scan.values[0], values)
 
 
+def test_big_endian_values_are_those_of_little_endian() -> None:
+    dataset = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 16, 0)), 0)
+    expected = values_of(scan_with(lambda _: None))
+    dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    np.testing.assert_array_equal(values_of(read_scan(buffer.getvalue(), Options())), expected)
+
+
+def test_pictures_in_other_byte_orders_and_color_spaces() -> None:
+    grey = (np.arange(64 * 64, dtype=np.uint16) * 16).reshape(64, 64)
+    buffer = io.BytesIO()
+    Image.frombytes("I;16B", (64, 64), grey.astype(">u2").tobytes()).save(buffer, "TIFF")
+    np.testing.assert_array_equal(values_of(read_scan(buffer.getvalue(), Options())), grey)
+    ink = Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB").convert("CMYK")
+    buffer = io.BytesIO()
+    ink.save(buffer, "TIFF")
+    np.testing.assert_array_equal(values_of(read_scan(buffer.getvalue(), Options())), grey >> 8)
+
+
+def test_frames_of_one_file_that_names_nobody_belong_together() -> None:
+    pages = [Image.fromarray(np.full((9, 9), shade, np.uint8)) for shade in (1, 2)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    assert len(read_scan(buffer.getvalue(), Options()).facts.series) == 64
+    assert read_scan(png(np.zeros((9, 9), np.uint8)), Options()).facts.series == ""
+
+
 def test_looking_only_names_the_verdict() -> None:
     scan = scan_with(lambda dataset: setattr(dataset, "BurnedInAnnotation", "YES"), options=Options(inspect=True))
     assert (scan.facts.verdict, len(scan.facts.stored_sha256)) == ("burned_in", 64)

@@ -133,10 +133,51 @@ def test_negative_padding_that_is_written_unsigned() -> None:
     assert ranged.tolist() == [[[-1000, -1000, 5]]]
 
 
-def test_inversion_keeps_the_range() -> None:
+def test_inversion_is_the_same_in_every_slice_of_a_series() -> None:
+    """An inversion about the middle of each slice's own range would tear the scale that a series shares."""
     facts = Facts(modality="MR", photometric="MONOCHROME1")
-    values, _ = to_values(np.array([[[-32768, 0, 32767]]], np.int16), Dataset(), facts)
-    assert values.tolist() == [[[32767, -1, -32768]]]
+    first, _ = to_values(np.array([[[-32768, 0, 32767]]], np.int16), Dataset(), facts)
+    second, _ = to_values(np.array([[[5, 0, 100]]], np.int16), Dataset(), facts)
+    assert first.tolist() == [[[32768, 0, -32767]]]
+    assert second.tolist() == [[[-5, 0, -100]]]
+
+
+def test_measured_values_are_what_they_are_however_they_are_displayed() -> None:
+    """Hounsfield units and uptake values say nothing of display: MONOCHROME1 must not turn bone into air."""
+    stored = np.array([[[0, 1000, 2000]]], np.uint16)
+    for changes in ({"photometric": "MONOCHROME1"}, {"photometric": "MONOCHROME2"}):
+        dataset = Dataset()
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.PresentationLUTShape = "1", "-1000", "INVERSE"
+        values, unit = to_values(stored, dataset, Facts(modality="CT", **changes))
+        assert (values.tolist(), unit) == ([[[-1000, 0, 1000]]], "HU")
+        dataset.Units, dataset.RescaleIntercept = "GML", "0"
+        values, unit = to_values(stored, dataset, Facts(modality="PT", **changes))
+        assert (values.tolist(), unit) == ([[[0, 1000, 2000]]], "SUV")
+
+
+def test_a_voi_lut_that_begins_below_zero_but_says_so_unsigned() -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [3, 65535, 8], np.array([0, 51, 255], "<u2").tobytes()
+    dataset = xray(VOILUTSequence=[table], RescaleSlope="1", RescaleIntercept="-1.5")
+    values, _ = to_values(np.array([[[0, 2, 3]]], np.uint16), dataset, CR)
+    np.testing.assert_allclose(values, [[[0, 0.2, 1]]], atol=1e-6)  # -1.5, 0.5, 1.5 rounded: -2, 0, 2
+
+
+def test_each_frame_has_its_own_window() -> None:
+    """The frame's functional group goes before the shared one, that before the top level."""
+
+    def group(center: float) -> Dataset:
+        item, holder = Dataset(), Dataset()
+        item.WindowCenter, item.WindowWidth, item.VOILUTFunction = center, 100, "LINEAR_EXACT"
+        holder.FrameVOILUTSequence = [item]
+        return holder
+
+    stored = np.array([[[50]], [[50]]], np.uint16)
+    dataset = xray(SharedFunctionalGroupsSequence=[group(100)])
+    assert to_values(stored, dataset, CR)[0].tolist() == [[[0]], [[0]]]
+    dataset.PerFrameFunctionalGroupsSequence = [group(50), group(0)]
+    values, unit = to_values(stored, dataset, CR)
+    assert (values.tolist(), unit) == ([[[0.5]], [[1]]], "voi")
 
 
 def test_numbers_that_are_none_are_refused() -> None:

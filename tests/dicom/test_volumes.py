@@ -113,6 +113,9 @@ def test_lies_are_found_before_anything_is_allocated(values: np.ndarray) -> None
     data = bytearray(nifti(values))
     struct.pack_into("<12f", data, 280, *np.diag([1.0, 0, 1, 1])[:3].ravel())
     assert refusal(bytes(data)) == "broken_header"
+    for vast in (np.diag([1e30, 1e-9, 1, 1]), np.diag([1e-9, 1, 1e9, 1]), np.diag([1e4, 1, 1, 1])):
+        assert refusal(nifti(values, vast)) == "broken_header"
+    assert refusal(nifti(np.full((3, 3, 3), 3e38, np.float32))) == "unsupported_pixels"
     data = bytearray(nifti(values))
     struct.pack_into("<f", data, 108, -5)
     assert refusal(bytes(data)) == "broken_header"

@@ -88,3 +88,54 @@ def test_equal_pictures_under_two_labels_leave_nothing(tmp_path: Path) -> None:
         image.save(tmp_path / "in" / label / "x.png")
     with pytest.raises(InputError, match="2 label_conflict"):
         run(tmp_path / "in", tmp_path / "out")
+
+
+HOSTILE = [
+    {"ImagePositionPatient": ["1e308"] * 3},
+    {"ImageOrientationPatient": ["1e308"] * 6},
+    {"PixelSpacing": ["1e-300", "1e300"]},
+    {"PixelSpacing": ["1e300", "1e-300"]},
+    {"RescaleIntercept": "1e9"},
+]
+
+
+@pytest.mark.parametrize("header", HOSTILE, ids=str)
+def test_no_header_ends_the_run(tmp_path: Path, header: dict[str, object]) -> None:
+    """Its file is taken or refused; the others are taken."""
+    (tmp_path / "in").mkdir()
+    for number, drawn in enumerate(phantom.draw("mr", 2, 3, 32, 0)):
+        scan = phantom.to_dicom(drawn, 0)
+        for keyword, value in header.items() if number < 3 else ():
+            setattr(scan, keyword, value)
+        pydicom.dcmwrite(tmp_path / f"in/{number}", scan, enforce_file_format=True)
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert result.samples + sum(result.rejected.values()) == 6 and result.samples >= 3
+
+
+def test_pages_of_a_picture_stay_in_one_split(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(6):
+        pages = [Image.fromarray(draw.integers(0, 256, (32, 32)).astype(np.uint8)) for _ in range(4)]
+        pages[0].save(tmp_path / f"in/{number}.tiff", save_all=True, append_images=pages[1:])
+    recipe = Recipe((32, 32), IngestSettings.parse({"workers": 1}))
+    result = ingest([str(tmp_path / "in")], str(tmp_path / "out"), recipe, SplitSettings())
+    assert result.splits == {"train": 16, "val": 4, "test": 4}
+    store = open_store(str(tmp_path / "out"))
+    shards = [open_shard(store.path(f"shards/{entry.sha256}.safetensors")) for entry in read_manifest(store)[0].shards]
+    assert sorted(len(set(shard.subject.tolist())) for shard in shards) == [1, 1, 4]
+
+
+def test_uptake_of_pet_is_not_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number, drawn in enumerate(phantom.draw("mr", 1, 3, 32, 0)):
+        scan = phantom.to_dicom(drawn, 0)
+        scan.Modality, scan.Units, scan.SUVType = "PT", "GML", "BW"
+        scan.SOPClassUID = scan.file_meta.MediaStorageSOPClassUID = pydicom.uid.PositronEmissionTomographyImageStorage
+        stored = np.frombuffer(scan.PixelData, "<u2")
+        scan.RescaleSlope, scan.RescaleIntercept = str(round(10 / int(stored.max()), 8)), "0"
+        pydicom.dcmwrite(tmp_path / f"in/{number}", scan, enforce_file_format=True)
+    assert run(tmp_path / "in", tmp_path / "out").samples == 3
+    intensity = read_manifest(open_store(str(tmp_path / "out")))[0].intensity
+    assert intensity.unit == "SUV"
+    assert 8 < intensity.values(images(tmp_path / "out")).max() <= 10.01

@@ -39,3 +39,20 @@ def test_ranges_of_constant_images_are_finite() -> None:
     flat = np.full((2, 8, 8), 7, np.float32)
     assert body_range(flat) == image_range(flat) == (7, 7)
     assert np.isfinite(to_share(flat, 7, 7)).all()
+
+
+def test_uptake_is_held_far_beyond_one() -> None:
+    intensity = intensity_map("SUV", "soft")
+    values = np.array([0, 0.5, 2.5, 7, 18], np.float32)
+    np.testing.assert_allclose(intensity.values(quantize(values, intensity)), values, atol=1e-3)
+
+
+def test_ranges_of_values_far_from_zero_and_close_to_it() -> None:
+    """Float32 has no room for a histogram where the values are large beside their spread, nor a reason to be large."""
+    images = np.zeros((2, 16, 16), np.float32)
+    images[:, 4:12, 4:12] = np.arange(64).reshape(8, 8)
+    for factor, offset in ((64, 1e9), (1e-9, 0), (1, 2**24)):
+        scaled = (images * factor + offset).astype(np.float32)
+        low, high = body_range(scaled)
+        shares = to_share(scaled, low, high)
+        assert shares.min() == 0 and shares.max() == 1 and shares.std() > 0.1
