@@ -1,6 +1,7 @@
 """What may be known of a patient: a keyed hash, and a few coded attributes; free text is never carried.
 
 The key comes from MEDGAN_SUBJECT_KEY, else from a file that is made once for this user and is never part of a dataset.
+A fresh one waits under another name until patients are hashed with it: pictures of nobody in particular need none.
 """
 
 import contextlib
@@ -32,10 +33,10 @@ VIEWS = ("AP", "PA", "LL", "RL", "LAO", "RAO", "CC", "MLO", "ML", "LM")
 
 @dataclass(frozen=True)
 class SubjectKey:
-    """The secret that turns identifiers into hashes; ``warning`` says what its loss means if it is fresh."""
+    """The secret that turns identifiers into hashes; ``path`` is where it will be kept if it is not yet."""
 
     secret: bytes
-    warning: str = ""
+    path: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -45,6 +46,35 @@ class SubjectKey:
     def hash(self, identity: str) -> str:
         """Return the HMAC-SHA256 of an identifier as 64 hexadecimal digits."""
         return hmac.new(self.secret, identity.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+    def mark(self, subject: str) -> str:
+        """Return what tells that a subject, given by its hash, was withdrawn: not that hash, which is to be nowhere."""
+        return self.hash(f"withdrawn:{subject}")
+
+    def keep(self) -> str:
+        """Keep the key, since patients were hashed with it; return what its loss means if it was not kept before.
+
+        Raises:
+            UsageError: if another key was kept meanwhile, or the file cannot be written.
+        """
+        if not self.path:
+            return ""
+        path = Path(self.path)
+        try:
+            os.link(_waiting(path), path)
+        except (FileExistsError, FileNotFoundError):  # another ingest was first
+            _waiting(path).unlink(missing_ok=True)
+            if not path.exists() or path.read_bytes().strip() != self.secret:
+                fix = "run the same command again"
+                raise UsageError("another subject key was kept meanwhile", self.path, fix) from None
+            return ""
+        except OSError as error:
+            raise _cannot_keep(path, error) from None
+        _waiting(path).unlink(missing_ok=True)
+        return (
+            f"made a subject key ({path}): keep it safe and apart from datasets; without it patients can't be matched "
+            f"with later scans or withdrawn, and whoever has it can test whether a known patient is in a dataset"
+        )
 
 
 def subject_key(make: bool = True) -> SubjectKey:
@@ -63,10 +93,13 @@ def subject_key(make: bool = True) -> SubjectKey:
     if not make and not path.exists():
         raise UsageError("there is no subject key", str(path), f"set {KEY_VARIABLE} to the key of the dataset")
     try:
-        return _kept_key(path)
+        kept = path.exists()
+        secret = (path if kept else _made(path)).read_bytes().strip()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError("cannot keep a subject key", str(path), f"{reason}; set {KEY_VARIABLE}") from None
+        raise _cannot_keep(path, error) from None
+    if len(secret) < KEY_LENGTH:
+        raise UsageError("the subject key is too short", str(path), f"restore the file, or set {KEY_VARIABLE}")
+    return SubjectKey(secret, "" if kept else str(path))
 
 
 def check_key(key: SubjectKey, fingerprint: str, dataset: str) -> None:
@@ -80,25 +113,27 @@ def check_key(key: SubjectKey, fingerprint: str, dataset: str) -> None:
         raise UsageError(what, dataset, f"set {KEY_VARIABLE} to the key that it was made with")
 
 
-def _kept_key(path: Path) -> SubjectKey:
-    warning = ""
-    if not path.exists():
+def _waiting(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unused")
+
+
+def _made(path: Path) -> Path:
+    """Return the file of a key that nobody was hashed with yet, made unless it is there."""
+    waiting = _waiting(path)
+    if not waiting.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         temporary.touch(mode=0o600)
         temporary.write_text(secrets.token_hex(32))
         # Two that start at once must end with one key: the first link wins.
         with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
+            os.link(temporary, waiting)
         temporary.unlink()
-        warning = (
-            f"made a subject key ({path}): keep it safe and apart from datasets; without it patients can't be matched "
-            f"with later scans or withdrawn, and whoever has it can test whether a known patient is in a dataset"
-        )
-    secret = path.read_bytes().strip()
-    if len(secret) < KEY_LENGTH:
-        raise UsageError("the subject key is too short", str(path), f"restore the file, or set {KEY_VARIABLE}")
-    return SubjectKey(secret, warning)
+    return waiting
+
+
+def _cannot_keep(path: Path, error: OSError) -> UsageError:
+    return UsageError("cannot keep a subject key", str(path), f"{error.strerror or error}; set {KEY_VARIABLE}")
 
 
 def count_subjects(names: Iterable[str]) -> int:

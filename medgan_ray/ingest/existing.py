@@ -77,14 +77,14 @@ class Existing:
         """Refuse another recipe: a dataset's samples are all made alike.
 
         Raises:
-            UsageError: naming what differs.
+            UsageError: naming what differs; also if the key is missing.
         """
         if self.manifest.recipe != recipe:
             differ = sorted(differences(self.manifest.recipe, recipe))
             fix = "name another dataset, or ingest as it was made"
             raise UsageError(f"this dataset was made with another {', '.join(differ)}", dataset, fix)
         if self.manifest.key_fingerprint:
-            deidentify.check_key(deidentify.subject_key(), self.manifest.key_fingerprint, dataset)
+            deidentify.check_key(deidentify.subject_key(make=False), self.manifest.key_fingerprint, dataset)
 
 
 def read_existing(store: Store) -> Existing | None:

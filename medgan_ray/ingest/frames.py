@@ -97,7 +97,8 @@ def _record(item: int, found: Found, facts: Facts, key: SubjectKey) -> Record:
         kind=facts.kind,
         label=found.label or facts.label or folder,
         subject=key.hash(identity) if identity else "",
-        series=key.hash(f"{facts.study}/{facts.series}") if facts.series else "",
+        # With the patient: some de-identified archives give all their patients one UID.
+        series=key.hash(f"{facts.patient or found.group}/{facts.study}/{facts.series}") if facts.series else "",
         attributes=deidentify.attributes(facts),
         spacing=(float("nan"), float("nan")),
         digest="",

@@ -23,12 +23,15 @@ class Union:
         return member
 
 
-def together(subjects: Sequence[str], near: Sequence[tuple[int, ...]]) -> list[str]:
+def together(
+    subjects: Sequence[str], near: Sequence[tuple[int, ...]], copied: Iterable[Iterable[str]] = ()
+) -> list[str]:
     """Return a name for each sample's group; samples of one group stay in one split.
 
     Args:
         subjects: who each sample is of; empty if unknown.
         near: sets of samples that are almost the same image.
+        copied: sets of subjects that have an image in common.
     """
     union = Union(len(subjects))
     members: dict[str, list[int]] = {}
@@ -37,6 +40,8 @@ def together(subjects: Sequence[str], near: Sequence[tuple[int, ...]]) -> list[s
             members.setdefault(subject, []).append(position)
     for some in (*members.values(), *near):
         union.join(some)
+    for people in copied:
+        union.join(members[subject][0] for subject in people if subject in members)
     return [f"group {union.root(position)}" for position in range(len(subjects))]
 
 

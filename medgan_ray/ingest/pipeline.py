@@ -17,7 +17,7 @@ import numpy as np
 
 from medgan_ray.dataset.manifest import POINTER, Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
-from medgan_ray.ingest import clean, deidentify, pages, parts, series, sources, values
+from medgan_ray.ingest import clean, deidentify, pages, parts, series, sources, values, withdraw
 from medgan_ray.ingest.bodies import Bodies
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.existing import Existing, read_existing
@@ -93,16 +93,18 @@ def ingest(
         pass_two = _Second(images, stored, recipe, rejections)
         if existing:
             existing.read(store)
+            pass_two.leave_out(withdraw.marks(store), key)
         plan = pass_two.plan(split, existing)
         if plan is None:
             images.delete()
             raise rejections.nothing(source)
         if dry_run:
             return dataclasses.replace(plan.result(dataset, ""), series=pass_two.notes)
+        warnings = list(filter(None, [key.keep()])) if plan.names_subjects else []
         result = dataclasses.replace(plan.write(store, dataset, key), series=pass_two.notes)
         page = pages.after_ingest(store, result, plan.survey, images, rejections, len(found))
         images.delete()
-    return dataclasses.replace(result, report=page, warnings=[key.warning] if key.warning else [])
+    return dataclasses.replace(result, report=page, warnings=warnings)
 
 
 def _existing(store: Store, recipe: Recipe, split: SplitSettings) -> Existing | None:
@@ -141,6 +143,16 @@ class _Second:
         self.notes: list[dict[str, object]] = []
         for refused in images.refused:
             rejections.add(refused.reason, refused.item)
+        self._candidates = list(range(len(self._records)))
+
+    def leave_out(self, marks: set[str], key: SubjectKey) -> None:
+        """Leave out the scans of subjects that were withdrawn from the dataset."""
+        subjects = {record.subject for record in self._records if record.subject}
+        gone = {subject for subject in subjects if key.mark(subject) in marks} if marks else set()
+        for record in self._records if gone else ():
+            if record.subject in gone:
+                self._rejections.add("withdrawn", record.item)
+        self._candidates = [each for each in self._candidates if self._records[each].subject not in gone]
 
     def plan(self, split: SplitSettings, existing: Existing | None) -> Plan | None:
         """Return the plan of the dataset, or None if it would hold nothing."""
@@ -161,17 +173,18 @@ class _Second:
 
     def _one_scale(self, existing: Existing | None) -> list[int]:
         """Return the records of the dataset's modality, else of the commonest."""
-        counts = Counter(record.scale for record in self._records)
+        scales = {position: self._records[position].scale for position in self._candidates}
+        counts = Counter(scales.values())
         if existing:
             chosen = (existing.manifest.modality, existing.manifest.intensity.unit)
         elif counts:
             chosen = min(counts, key=lambda scale: (-counts[scale], scale))
         else:
             return []
-        for record in self._records:
-            if record.scale != chosen:
-                self._rejections.add("mixed_modality", record)
-        return [position for position, record in enumerate(self._records) if record.scale == chosen]
+        for position, scale in scales.items():
+            if scale != chosen:
+                self._rejections.add("mixed_modality", self._records[position])
+        return [position for position, scale in scales.items() if scale == chosen]
 
     def _in_order(self, kept: list[int]) -> list[int]:
         """Put series in order; drop slices that are out of it or not asked for."""

@@ -88,11 +88,13 @@ class Plan:
         self._recipe, self._settings = recipe_facts(recipe, split), recipe.settings
         self.survey = existing.survey if existing else Survey()
         """What the samples are that were there, and those that ``write`` has written."""
-        digests = [
-            image_digest(image)
-            for start in range(0, len(stored), CHUNK)
-            for image in stored.read(range(start, min(start + CHUNK, len(stored))))
-        ]
+        digests: list[bytes] = []
+        self._blank: set[bytes] = set()
+        for start in range(0, len(stored), CHUNK):
+            for image in stored.read(range(start, min(start + CHUNK, len(stored)))):
+                digests.append(image_digest(image))
+                if image.min() == image.max():
+                    self._blank.add(digests[-1])
         kept = self._distinct(records, digests)
         self._set_order(records, digests, kept)
         self._set_classes()
@@ -146,6 +148,11 @@ class Plan:
         )
 
     @property
+    def names_subjects(self) -> bool:
+        """Whether the dataset will hold keyed hashes of subjects."""
+        return bool(self._subject_names())
+
+    @property
     def samples(self) -> int:
         """How many samples the dataset will hold."""
         return len(self._order) + (len(self._existing.digests) if self._existing else 0)
@@ -165,7 +172,7 @@ class Plan:
         before = self._existing
         subjects = [records[position].subject for position in order] + (before.subjects if before else [])
         near_sets = self._near_sets(order, subjects) if self._settings.near_duplicates == "group" else []
-        names = groups.together(subjects, near_sets)
+        names = groups.together(subjects, near_sets, self._copied(records, digests))
         there = groups.split_by(names[len(order) :], before.splits) if before else {}
         self._fixed = {name: next(iter(splits)) for name, splits in there.items() if len(splits) == 1}
         torn = {name for name, splits in there.items() if len(splits) > 1}
@@ -177,6 +184,18 @@ class Plan:
         self._groups = [names[row] for row in rows]
         self._records = [records[position] for position in self._order]
         self._digests = [digests[position] for position in self._order]
+
+    def _copied(self, records: list[Record], digests: list[bytes]) -> list[set[str]]:
+        """Return sets of subjects that have an image in common: one patient under several names, or mixed up."""
+        first: dict[bytes, str] = {}
+        people: dict[bytes, set[str]] = {}
+        before = self._existing
+        known = zip(before.digests, before.subjects, strict=True) if before else ()
+        new = ((digest, record.subject) for digest, record in zip(digests, records, strict=True))
+        for digest, subject in (*known, *new):
+            if subject and digest not in self._blank and first.setdefault(digest, subject) != subject:
+                people.setdefault(digest, {first[digest]}).add(subject)
+        return list(people.values())
 
     def _near_sets(self, order: list[int], subjects: list[str]) -> list[tuple[int, ...]]:
         """Return sets of rows that are almost the same image, among samples whose patient is unknown."""

@@ -19,6 +19,7 @@ _OF_IMAGES = {
     "tilted": "its series leans: slices are sheared against each other (gantry tilt)",
     "too_small": "less than half as many pixels a side as the dataset's images",
     "uneven_slices": "its series has gaps or uneven steps between slices",
+    "withdrawn": "of a patient who was withdrawn from this dataset",
 }
 
 MEANINGS: dict[str, str] = dict(sorted({**REFUSALS, **_OF_IMAGES}.items()))

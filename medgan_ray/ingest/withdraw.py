@@ -1,13 +1,16 @@
 """Takes subjects out of a dataset: shards that hold them are rewritten, a new manifest no longer names them.
 
-DATASET/withdrawals/SHA256.json   which manifests held subjects that were withdrawn; names nobody
+DATASET/withdrawals/SHA256.json   which manifests held subjects that were withdrawn, and their marks
+
+A mark is a keyed hash of the subject's keyed hash: it tells the next ingest into the dataset whom to leave out.
 
 A withdrawn subject's place in the manifest's list stays, without the hash, so that other shards need no change.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +87,9 @@ def withdraw(dataset: str, ids: Sequence[str], purge: bool = False) -> WithdrawR
     gone = hashes & set(manifest.subjects)
     if not gone and not (purge and doomed):
         raise InputError(f"none of the {len(given)} ids is in this dataset", dataset, "give ids as the scans have them")
+    # Before the pointer moves: an ingest that goes on from the new manifest must find it.
+    _record(store, doomed, {key.mark(form) for forms in given if forms & known for form in forms})
     after, newest, rewritten = _take_out(store, manifest, sha256, gone) if gone else (manifest, sha256, 0)
-    _record(store, doomed)
     shards = _purge(store, doomed, {**everything, newest: after}) if purge else 0
     return WithdrawResult(
         dataset=dataset,
@@ -112,9 +116,7 @@ def withdrawn(store: Store) -> set[str]:
     newest = set(read_manifest(store)[0].subjects)
     # Not only by the records: a crash may have come before one was written.
     found = {digest for digest, old in manifests(store).items() if set(old.subjects) - newest}
-    for entry in store.list(WITHDRAWALS):
-        found |= set(json_object(store.read(entry.key), f"{store.uri}/{entry.key}").get("manifests", ()))
-    return found
+    return found.union(*(record.get("manifests", ()) for record in _records(store)))
 
 
 def _take_out(store: Store, manifest: Manifest, sha256: str, gone: set[str]) -> tuple[Manifest, str, int]:
@@ -179,9 +181,19 @@ def _rewritten(
     return writer.close()
 
 
-def _record(store: Store, held: Iterable[str]) -> None:
-    """Keep which manifests held withdrawn subjects: a run that was trained with one knows its digest."""
-    data = canonical({"manifests": sorted(held)})
+def marks(store: Store) -> set[str]:
+    """Return the marks (``SubjectKey.mark``) of all that were withdrawn, in every form that their ids may take."""
+    return {mark for record in _records(store) for mark in record.get("subjects", ())}
+
+
+def _records(store: Store) -> Iterator[dict[str, Any]]:
+    for entry in store.list(WITHDRAWALS):
+        yield json_object(store.read(entry.key), f"{store.uri}/{entry.key}")
+
+
+def _record(store: Store, held: Iterable[str], subjects: set[str]) -> None:
+    """Keep which manifests held withdrawn subjects (a run that was trained with one knows its digest), and marks."""
+    data = canonical({"manifests": sorted(held), "subjects": sorted(subjects)})
     store.create(f"{WITHDRAWALS}/{hashlib.sha256(data).hexdigest()}.json", data)
 
 
@@ -216,5 +228,5 @@ def _warning(purge: bool) -> str:
     return (
         "older manifests, their shards and parts of an unfinished ingest still hold the withdrawn scans: --purge "
         "deletes them; the report and the thumbnails were made anew, without thumbnails of what was left out; "
-        "take the scans out of the source, or the next ingest adds them again"
+        "later ingests into this dataset leave the subjects out, but not those into another"
     )

@@ -37,9 +37,20 @@ def test_a_fresh_key_is_kept_private_and_its_loss_explained(tmp_path: Path, monk
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     first, again = subject_key(), subject_key()
     assert first.secret == again.secret
-    assert "without it" in first.warning and again.warning == ""
+    assert "without it" in first.keep() and again.keep() == subject_key().keep() == ""
+    assert subject_key().secret == first.secret
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600]
+    assert [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in files] == [("subject.key", 0o600)]
+
+
+def test_two_keys_are_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another key comes back, from a copy, while patients are hashed with a fresh one."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    fresh = subject_key()
+    (tmp_path / "medgan-ray" / "subject.key").write_text("the one that was lost")
+    with pytest.raises(UsageError, match="another subject key was kept meanwhile"):
+        fresh.keep()
+    assert subject_key().secret == b"the one that was lost" and subject_key().keep() == ""
 
 
 def test_no_key_is_made_where_it_could_match_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,12 +58,16 @@ def test_no_key_is_made_where_it_could_match_nothing(tmp_path: Path, monkeypatch
     with pytest.raises(UsageError, match="there is no subject key"):
         subject_key(make=False)
     assert list(tmp_path.rglob("*")) == []
-    assert subject_key(make=True).secret == subject_key(make=False).secret
+    made = subject_key(make=True)
+    with pytest.raises(UsageError, match="there is no subject key"):
+        subject_key(make=False)  # nobody was hashed with it yet
+    made.keep()
+    assert made.secret == subject_key(make=False).secret
 
 
 def test_an_emptied_key_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    subject_key()
+    subject_key().keep()
     (tmp_path / "medgan-ray" / "subject.key").write_text("\n")
     with pytest.raises(UsageError, match="too short"):
         subject_key()

@@ -10,7 +10,7 @@ from medgan_ray.dataset.batches import open_dataset
 from medgan_ray.dataset.content import ContentDigest
 from medgan_ray.dataset.manifest import Manifest, read_manifest
 from medgan_ray.dicom import phantom
-from medgan_ray.errors import InputError, UsageError
+from medgan_ray.errors import InputError, StoreError, UsageError
 from medgan_ray.ingest import withdraw as module
 from medgan_ray.ingest.deidentify import KEY_VARIABLE, count_subjects, subject_key
 from medgan_ray.ingest.withdraw import withdraw, withdrawn
@@ -132,16 +132,46 @@ def test_an_interrupted_purge_goes_on(made: tuple[str, list[str]], monkeypatch: 
     assert len(store.list("manifests")) == 1
 
 
-def test_later_ingests_go_on_after_withdrawals(made: tuple[str, list[str]], tmp_path: Path):
+@pytest.mark.parametrize("purge", [False, True])
+def test_later_ingests_leave_out_who_was_withdrawn(made: tuple[str, list[str]], tmp_path: Path, purge: bool):
     uri, ids = made
+    before = _content(uri)[2]
     for known in ids[:2]:
-        withdraw(uri, [known])
+        withdraw(uri, [known], purge)
     left = _content(uri)[2]
     _scans(tmp_path / "more", PATIENTS + 2)
-    ingest_scans(str(tmp_path / "more"), uri, CONFIG)
+    result = ingest_scans(str(tmp_path / "more"), uri, CONFIG)
+    assert result.rejected == {"withdrawn": 2 * SLICES, "duplicate": (PATIENTS - 2) * SLICES}
     manifest, digest, subjects = _content(uri)
     assert left.items() <= subjects.items() and manifest.content_digest == digest
-    assert len(set(subjects.values())) == count_subjects(manifest.subjects) == PATIENTS + 2
+    assert not (before.keys() - left.keys()) & subjects.keys()
+    assert len(set(subjects.values())) == count_subjects(manifest.subjects) == PATIENTS
+    again = ingest_scans(str(tmp_path / "more"), uri, CONFIG)
+    assert (again.manifest, again.added, again.rejected["withdrawn"]) == (result.manifest, 0, 2 * SLICES)
+
+
+def test_the_wish_is_kept_before_anything_else(made: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch):
+    """A crash, or another writer who is faster, must not leave a dataset that takes the scans back."""
+    uri, ids = made
+    store = open_store(uri)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "swap", lambda *_: False)
+        with pytest.raises(StoreError, match="another writer"):
+            withdraw(uri, ids[:1])
+    key = subject_key()
+    assert key.mark(key.hash(f"patient:{ids[0]}")) in module.marks(store)
+    assert key.mark(key.hash(f"group:{ids[0]}")) in module.marks(store)
+    assert withdraw(uri, ids[:1]).samples == SLICES
+
+
+def test_withdrawals_name_nobody(made: tuple[str, list[str]]):
+    """Neither an id nor the hash by which shards and manifests knew the subject."""
+    uri, ids = made
+    withdraw(uri, ids[:2], purge=True)
+    kept = b"".join(path.read_bytes() for path in Path(uri).rglob("*") if path.is_file())
+    for known in ids[:2]:
+        assert known.encode() not in kept
+        assert all(subject_key().hash(f"{kind}:{known}").encode() not in kept for kind in ("patient", "group", "study"))
 
 
 def test_what_is_cached_goes_too(made: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -188,5 +218,6 @@ def test_it_works_on_s3(s3: str, tmp_path: Path):
     ingest_scans(str(tmp_path / "scans"), f"{s3}/data", CONFIG)
     result = withdraw(f"{s3}/data", ids[:1], purge=True)
     assert (result.subjects, result.manifests_deleted) == (1, 1)
+    assert ingest_scans(str(tmp_path / "scans"), f"{s3}/data", CONFIG).rejected["withdrawn"] == SLICES
     assert len(_content(f"{s3}/data")[2]) == 3 * SLICES
     assert module.withdrawn(open_store(f"{s3}/data"))

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from medgan_ray.dataset.manifest import Manifest, read_manifest
 from medgan_ray.dataset.shards import Samples, open_shard
+from medgan_ray.dicom import phantom
 from medgan_ray.dicom.provenance import Provenance, SeriesIds
 from medgan_ray.dicom.write import Rescale, secondary_capture
 from medgan_ray.errors import InputError, StoreError, UsageError
@@ -113,6 +115,90 @@ def test_another_key_can_not_add(scans: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MEDGAN_SUBJECT_KEY", "another key that is long enough")
     with pytest.raises(UsageError, match="made with another subject key"):
         ingest_scans(str(scans), str(tmp_path), SMALL)
+
+
+def test_a_missing_key_is_said_so_and_none_is_made(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest_scans(str(scans), str(tmp_path / "out"), SMALL)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(UsageError, match="there is no subject key"):
+        ingest_scans(str(scans), str(tmp_path / "out"), SMALL)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_key_is_spoken_of_when_patients_are_hashed(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        image = np.random.default_rng(number).integers(0, 256, (40, 40)).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / f"pictures/{number}.png")
+    pictures = ingest_scans(str(tmp_path / "pictures"), str(tmp_path / "a"), SMALL)
+    assert pictures.warnings == [] and not (tmp_path / "medgan-ray/subject.key").exists()
+    first, again = (ingest_scans(str(scans), str(tmp_path / name), SMALL) for name in "bc")
+    assert "made a subject key" in first.warnings[0] and again.warnings == []
+    assert opened(tmp_path / "b")[0].key_fingerprint == opened(tmp_path / "c")[0].key_fingerprint
+
+
+def _pictures(folder: Path, seeds: range, patients: list[str]) -> str:
+    folder.mkdir()
+    for seed in seeds:
+        image = np.random.default_rng(seed).integers(0, 256, (40, 40)).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{seed}.png")
+    rows = [f"{seed}.png,{patient}" for seed, patient in zip(seeds, patients, strict=True)]
+    (folder / "labels.csv").write_text("\n".join(["file,patient", *rows]))
+    return str(folder)
+
+
+def test_an_image_under_two_patients_makes_them_one(tmp_path: Path) -> None:
+    """Two names in one archive for one person: all their scans stay in one split."""
+    source = _pictures(tmp_path / "in", range(12), [f"p{seed // 2}" for seed in range(12)])
+    for number in range(2, 12, 2):
+        shutil.copy(tmp_path / "in/0.png", tmp_path / f"in/copy{number}.png")
+        with (tmp_path / "in/labels.csv").open("a") as table:
+            table.write(f"\ncopy{number}.png,p{number // 2}")
+    result = ingest_scans(source, str(tmp_path / "out"), SMALL)
+    assert (result.samples, result.rejected) == (12, {"duplicate": 5})
+    assert result.splits == {"train": 12, "val": 0, "test": 0}
+
+
+def test_leakage_ends_the_run_unless_it_is_allowed(tmp_path: Path) -> None:
+    """What is added says that a patient of the training split and one of the test split are the same."""
+    ingest_scans(
+        _pictures(tmp_path / "old", range(12), [f"p{seed}" for seed in range(12)]), str(tmp_path / "out"), SMALL
+    )
+    before, _ = read_manifest(open_store(str(tmp_path / "out")))
+    source = _pictures(tmp_path / "new", range(13), ["q"] * 13)
+    with pytest.raises(InputError, match="stands in two splits already") as refused:
+        ingest_scans(source, str(tmp_path / "out"), SMALL)
+    assert "ingest.allow_leakage=true" in str(refused.value)
+    assert read_manifest(open_store(str(tmp_path / "out")))[0] == before
+    allowed = SMALL | {"ingest": {"workers": 1, "allow_leakage": True}}
+    result = ingest_scans(source, str(tmp_path / "out"), allowed)
+    assert (result.added, result.rejected) == (0, {"duplicate": 12, "near_duplicate": 1})
+
+
+def test_a_series_may_lie_in_several_parts_folders_and_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of 2, 2 and 4 mm: uneven as a whole, and only as a whole. Two patients may have one UID."""
+    monkeypatch.setattr("medgan_ray.ingest.parts.PART_FILES", 2)
+    (tmp_path / "in/a").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "in/more.zip", "w") as archive:
+        for number, drawn in enumerate(phantom.draw("ct", 2, 4, 48, 0)):
+            scan = phantom.to_dicom(drawn, 0)
+            scan.StudyInstanceUID = scan.SeriesInstanceUID = "1.2.3"
+            scan.ImagePositionPatient = [0, 0, [0, 2, 4, 8][number] if number < 4 else 2 * number]
+            buffer = io.BytesIO()
+            pydicom.dcmwrite(buffer, scan, enforce_file_format=True)
+            if number % 2:
+                archive.writestr(f"{number}", buffer.getvalue())
+            else:
+                (tmp_path / f"in/a/{number}").write_bytes(buffer.getvalue())
+    result = ingest_scans(str(tmp_path / "in"), str(tmp_path / "out"), SMALL)
+    assert (result.samples, result.rejected) == (4, {"uneven_slices": 4})
 
 
 def test_an_interrupted_ingest_goes_on(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
