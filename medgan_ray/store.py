@@ -17,24 +17,23 @@ import io
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import BinaryIO, NamedTuple
 
-from medgan_ray.errors import InputError, MedganError, StoreError, UsageError
+from medgan_ray.errors import InputError, StoreError, UsageError
 
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 60
-ATTEMPTS = 4
-_TEMPORARY = ".writing-"
+TEMPORARY = ".writing-"
+"""How the names of files begin that are being written."""
 
 
 class Entry(NamedTuple):
-    """A key below a store's root and its size in bytes."""
+    """A key below a store's root and its size in bytes; ``version`` is another one when an object's bytes are."""
 
     key: str
     size: int
+    version: str = ""
+    """The ETag on S3; on a local path empty in lists."""
 
 
 def is_remote(uri: str) -> bool:
@@ -55,6 +54,8 @@ def open_store(uri: str) -> "Store":
         raise UsageError(f"unknown kind of store {scheme!r}", uri, "give a path or s3://bucket/prefix")
     if not rest.strip("/"):
         raise UsageError("no bucket", uri, "give s3://bucket/prefix")
+    from medgan_ray.s3 import S3Store
+
     return S3Store(f"s3://{rest.strip('/')}")
 
 
@@ -83,6 +84,14 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def read(self, key: str) -> bytes:
         """Return the bytes of ``key``; InputError if there is none, StoreError if the store fails."""
+
+    @abc.abstractmethod
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes of ``key`` from ``start`` to ``end``, fewer where it is shorter; errors as ``read`` has."""
+
+    @abc.abstractmethod
+    def entry(self, key: str) -> Entry:
+        """Return the size and version of ``key``; errors as ``read`` has."""
 
     @abc.abstractmethod
     def exists(self, key: str) -> bool:
@@ -139,6 +148,18 @@ class LocalStore(Store):
         with _local_errors(self, key):
             return self.path(key).read_bytes()
 
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes of ``key`` from ``start`` to ``end``."""
+        with _local_errors(self, key), self.path(key).open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(max(0, end - start)) or b""
+
+    def entry(self, key: str) -> Entry:
+        """Return the size of ``key``, and when it was changed as its version."""
+        with _local_errors(self, key):
+            status = self.path(key).stat()
+            return Entry(key, status.st_size, str(status.st_mtime_ns))
+
     def exists(self, key: str) -> bool:
         """Say whether ``key`` is there."""
         return self.path(key).is_file()
@@ -149,7 +170,7 @@ class LocalStore(Store):
         for folder, _, names in os.walk(self.path(prefix)):
             for name in names:
                 path = Path(folder, name)
-                if not name.startswith(_TEMPORARY):
+                if not name.startswith(TEMPORARY):
                     with contextlib.suppress(FileNotFoundError):
                         found.append(Entry(path.relative_to(self.uri).as_posix(), path.stat().st_size))
         return sorted(found)
@@ -178,7 +199,7 @@ class LocalStore(Store):
 
     def swap(self, key: str, data: bytes, version: str | None) -> bool:
         """Write ``key`` under a lock if its version is still the given one."""
-        lock = self.path(key).with_name(f"{_TEMPORARY}{self.path(key).name}.lock")
+        lock = self.path(key).with_name(f"{TEMPORARY}{self.path(key).name}.lock")
         with _local_errors(self, key):
             lock.parent.mkdir(parents=True, exist_ok=True)
             with lock.open("w") as handle:
@@ -210,7 +231,7 @@ class LocalStore(Store):
     def _written(self, key: str, data: bytes | BinaryIO) -> Iterator[Path]:
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file)
@@ -232,169 +253,3 @@ def _local_errors(store: Store, key: str) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fix = "free some space" if full else "check the path and its permissions"
         raise StoreError(error.strerror or str(error), f"{store.uri}/{key}", fix) from error
-
-
-class S3Store(Store):
-    """A prefix of an S3 bucket; conditional puts need a store that honors If-Match and If-None-Match."""
-
-    is_local = False
-
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri)
-        self._bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
-
-    def read(self, key: str) -> bytes:
-        """Return the bytes of ``key``."""
-        with _s3_errors(self, key):
-            data: bytes = _filesystem().cat_file(self._full(key))
-        return data
-
-    def exists(self, key: str) -> bool:
-        """Say whether ``key`` is there."""
-        with _s3_errors(self, key):
-            try:
-                return bool(_filesystem().info(self._full(key))["type"] == "file")
-            except FileNotFoundError as error:
-                if _code(error) == "NoSuchBucket":
-                    raise
-                return False
-
-    def list(self, prefix: str = "") -> list[Entry]:
-        """Return all keys below ``prefix``, sorted."""
-        base = "/".join(part for part in (self._bucket, self._prefix, prefix) if part)
-        skip = len(f"{self._bucket}/{self._prefix}".rstrip("/")) + 1
-        with _s3_errors(self, prefix):
-            found = _filesystem().find(base + "/", detail=True, withdirs=False)
-        return sorted(Entry(name[skip:], int(facts["size"])) for name, facts in found.items() if len(name) > skip)
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Write ``key`` unless it is there, by a put with ``If-None-Match: *``."""
-        return self._put(key, data, IfNoneMatch="*")
-
-    def replace(self, key: str, data: bytes) -> None:
-        """Write ``key``, whatever was there."""
-        with _s3_errors(self, key):
-            _filesystem().pipe_file(self._full(key), data)
-
-    def read_version(self, key: str) -> tuple[bytes | None, str | None]:
-        """Return bytes and version (the ETag)."""
-        with _s3_errors(self, key):
-            try:
-                data, etag = _get_with_etag(self._bucket, self._name(key))
-            except FileNotFoundError as error:
-                if _code(error) == "NoSuchBucket":
-                    raise
-                return None, None
-        return data, etag
-
-    def swap(self, key: str, data: bytes, version: str | None) -> bool:
-        """Write ``key`` by a put with ``If-Match`` (``If-None-Match: *`` where there is none yet)."""
-        return self._put(key, data, **({"IfNoneMatch": "*"} if version is None else {"IfMatch": version}))
-
-    def upload(self, key: str, path: Path) -> None:
-        """Write ``key`` from a local file, in parts where it is large."""
-        with _s3_errors(self, key):
-            _filesystem().put_file(str(path), self._full(key))
-
-    def download(self, key: str, path: Path) -> None:
-        """Write a local file from ``key``."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{threading.get_ident()}-{path.name}")
-        try:
-            with _s3_errors(self, key):
-                _filesystem().get_file(self._full(key), str(temporary))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def delete(self, key: str) -> None:
-        """Remove ``key`` if it is there."""
-        with _s3_errors(self, key), contextlib.suppress(FileNotFoundError):
-            _filesystem().rm_file(self._full(key))
-
-    def _put(self, key: str, data: bytes, **condition: str) -> bool:
-        with _s3_errors(self, key):
-            for _ in range(ATTEMPTS):
-                try:
-                    _filesystem().call_s3(
-                        "put_object", Bucket=self._bucket, Key=self._name(key), Body=data, **condition
-                    )
-                    return True
-                except OSError as error:
-                    code = _code(error)
-                    if code in ("PreconditionFailed", "412", "NoSuchKey"):
-                        return False
-                    if code not in ("ConditionalRequestConflict", "409"):
-                        raise
-        return False
-
-    def _name(self, key: str) -> str:
-        return "/".join(part for part in (self._prefix, safe_key(key)) if part)
-
-    def _full(self, key: str) -> str:
-        return f"{self._bucket}/{self._name(key)}"
-
-
-def _filesystem() -> Any:
-    """Return the process's s3fs file system (one a process: s3fs caches instances and forbids sharing over a fork)."""
-    import s3fs
-
-    return s3fs.S3FileSystem(
-        use_listings_cache=False,
-        config_kwargs={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "read_timeout": READ_TIMEOUT_S,
-            "retries": {"max_attempts": ATTEMPTS, "mode": "standard"},
-        },
-    )
-
-
-def _get_with_etag(bucket: str, name: str) -> tuple[bytes, str]:
-    import fsspec.asyn
-
-    filesystem = _filesystem()
-
-    async def get() -> tuple[bytes, str]:
-        answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=name)
-        async with answer["Body"] as body:
-            return await body.read(), answer["ETag"]
-
-    result: tuple[bytes, str] = fsspec.asyn.sync(filesystem.loop, get, timeout=READ_TIMEOUT_S * ATTEMPTS)
-    return result
-
-
-def _code(error: BaseException | None) -> str:
-    """Return S3's error code behind an exception that s3fs has translated."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-        if error.args and isinstance(error.args[-1], str) and "pre-conditions" in error.args[-1]:
-            return "PreconditionFailed"
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-@contextlib.contextmanager
-def _s3_errors(store: Store, key: str) -> Iterator[None]:
-    where = f"{store.uri}/{key}" if key else store.uri
-    try:
-        yield
-    except MedganError:
-        raise
-    except Exception as error:
-        _raise_s3(error, where)
-
-
-def _raise_s3(error: Exception, where: str) -> NoReturn:
-    code, name = _code(error), type(error).__name__
-    if code == "NoSuchBucket" or (isinstance(error, FileNotFoundError) and "bucket" in str(error).lower()):
-        raise StoreError("no such bucket", where, "check its name, or make it first") from None
-    if isinstance(error, FileNotFoundError):
-        raise InputError("not there", where, "check the address") from None
-    if name in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"):
-        raise StoreError("no S3 credentials", where, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
-    if isinstance(error, PermissionError) or code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"):
-        raise StoreError(f"S3 refuses access: {code or error}", where, "check key, secret and policy") from None
-    advice = "check AWS_ENDPOINT_URL and the network" if "Endpoint" in name else "try again"
-    raise StoreError(f"S3 failed: {error}", where, advice) from error

@@ -17,7 +17,7 @@ def store(request, tmp_path):
 def test_bytes_come_back_and_keys_are_listed(store, tmp_path_factory):
     store.replace("b/two", b"22")
     store.child("a").replace("one", b"1")
-    assert [tuple(entry) for entry in store.list()] == [("a/one", 1), ("b/two", 2)]
+    assert [(entry.key, entry.size) for entry in store.list()] == [("a/one", 1), ("b/two", 2)]
     assert [entry.key for entry in store.list("b")] == ["b/two"]
     assert store.read("a/one") == b"1" and store.exists("b/two") and not store.exists("b")
     path = tmp_path_factory.mktemp("down") / "copy"
@@ -27,6 +27,32 @@ def test_bytes_come_back_and_keys_are_listed(store, tmp_path_factory):
     store.delete("c")
     store.delete("c")
     assert not store.exists("c")
+
+
+def test_ranges_end_where_the_bytes_do(store):
+    store.replace("key", b"0123456789")
+    ranges = [(0, 4), (4, 10), (8, 99), (10, 11), (50, 60), (3, 3), (5, 2)]
+    assert [store.read_range("key", *each) for each in ranges] == [b"0123", b"456789", b"89", b"", b"", b"", b""]
+    with pytest.raises(InputError, match="not there"):
+        store.read_range("none", 0, 1)
+
+
+def test_what_is_written_again_has_another_version(store):
+    store.replace("key", b"one")
+    before = store.entry("key")
+    store.replace("key", b"two")
+    assert (before.size, before.version) == (3, before.version) != (3, store.entry("key").version)
+    with pytest.raises(InputError, match="not there"):
+        store.entry("none")
+
+
+def test_lists_longer_than_a_page_are_whole(s3, monkeypatch):
+    monkeypatch.setattr("medgan_ray.s3.PAGE", 2)
+    store = open_store(s3)
+    for number in range(5):
+        store.create(f"many/{number}", b"")
+    assert [entry.key for entry in store.list("many")] == [f"many/{number}" for number in range(5)]
+    assert {len(entry.version) for entry in store.list()} == {32}
 
 
 def test_what_is_created_is_never_overwritten(store):

@@ -56,7 +56,7 @@ class Limits:
     file_bytes: int = 1 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A file to decode: a local path that the worker opens itself, or a function that fetches its bytes."""
 

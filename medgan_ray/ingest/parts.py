@@ -110,10 +110,12 @@ class Images:
         self.pictures: Album[str, Picture] = Album(album.REJECTED)
         """Thumbnails of what was refused as it was read, by reason."""
         self._starts: list[int] = []
+        shared: dict[Any, Any] = {}
         for part in parts:
             self._starts.append(len(self.records))
             values = json.loads(store.read(f"{FOLDER}/{part.key}.json"))
-            self.records += [Record.from_json(each, part.first + each["item"]) for each in values["records"]]
+            found = (Record.from_json(each, part.first + each["item"], shared) for each in values["records"])
+            self.records += found
             self.refused += [Refused(part.first + each["item"], each["reason"]) for each in values["refused"]]
             album.unpack(values["pictures"], size, self.pictures)
 
@@ -191,10 +193,10 @@ def _options(settings: IngestSettings) -> Options:
     )
 
 
-def _stamp(found: Found) -> list[int]:
-    """Return what changes when a local file does; objects of a store that are read by name are taken as they are."""
+def _stamp(found: Found) -> list[int | str]:
+    """Return what changes when a file does, as far as it can be known without reading it."""
     if found.source.path is None:
-        return []
+        return [found.stamp]
     try:
         status = Path(found.source.path).stat()
     except OSError:

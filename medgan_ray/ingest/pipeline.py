@@ -17,7 +17,7 @@ import numpy as np
 
 from medgan_ray.dataset.manifest import POINTER, Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
-from medgan_ray.ingest import clean, deidentify, pages, parts, series, sources, values, withdraw
+from medgan_ray.ingest import archives, clean, deidentify, pages, parts, series, sources, values, withdraw
 from medgan_ray.ingest.bodies import Bodies
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.existing import Existing, read_existing
@@ -92,8 +92,7 @@ def ingest(
         rejections = Rejections([item.source.name for item in found])
         pass_two = _Second(images, stored, recipe, rejections)
         if existing:
-            existing.read(store)
-            pass_two.leave_out(withdraw.marks(store), key)
+            pass_two.go_on(existing, store, key)
         plan = pass_two.plan(split, existing)
         if plan is None:
             images.delete()
@@ -132,6 +131,7 @@ def _decode(
     tell(0)
     if todo:
         decode(store, todo, recipe, key, tell)
+    archives.forget()
 
 
 class _Second:
@@ -145,8 +145,10 @@ class _Second:
             rejections.add(refused.reason, refused.item)
         self._candidates = list(range(len(self._records)))
 
-    def leave_out(self, marks: set[str], key: SubjectKey) -> None:
-        """Leave out the scans of subjects that were withdrawn from the dataset."""
+    def go_on(self, existing: Existing, store: Store, key: SubjectKey) -> None:
+        """Read what the dataset holds, and leave out the scans of subjects that were withdrawn from it."""
+        existing.read(store)
+        marks = withdraw.marks(store)
         subjects = {record.subject for record in self._records if record.subject}
         gone = {subject for subject in subjects if key.mark(subject) in marks} if marks else set()
         for record in self._records if gone else ():

@@ -11,7 +11,11 @@ from medgan_ray.ingest.album import REJECTED, Album
 EXAMPLES = 5
 
 
-@dataclasses.dataclass(frozen=True)
+_REPEATED = frozenset({"modality", "unit", "kind", "label", "subject", "series", "attributes", "orientation"})
+_UNKNOWN = (math.nan, math.nan)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """One image that was read.
 
@@ -59,10 +63,16 @@ class Record:
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], item: int) -> Self:
-        """Return the record that ``to_json`` gave, as one of the file at ``item``."""
-        spacing = values["spacing"] or (float("nan"), float("nan"))
-        return cls(**{**{key: _tuple(value) for key, value in values.items()}, "spacing": tuple(spacing), "item": item})
+    def from_json(cls, values: dict[str, Any], item: int, shared: dict[Any, Any]) -> Self:
+        """Return the record that ``to_json`` gave, as one of the file at ``item``.
+
+        What many records have in common is kept once, in ``shared``: there may be millions.
+        """
+        known = {key: _tuple(value) for key, value in values.items()}
+        for key in _REPEATED & known.keys():
+            known[key] = shared.setdefault(known[key], known[key])
+        spacing = known["spacing"] and shared.setdefault(known["spacing"], known["spacing"])
+        return cls(**{**known, "spacing": spacing or _UNKNOWN, "item": item})
 
 
 class Rejections:

@@ -6,6 +6,7 @@ Labels come from a CSV with the columns file, label and, if known, patient (or s
 import csv
 import functools
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,10 +16,10 @@ import pydicom.datadict
 
 from medgan_ray.dicom import web
 from medgan_ray.dicom.refusals import Refused
-from medgan_ray.dicom.sandbox import Source
+from medgan_ray.dicom.sandbox import Limits, Source
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.ingest import archives
-from medgan_ray.store import Store, is_remote, open_store
+from medgan_ray.store import Entry, Store, is_remote, open_store
 
 TABLE = "labels.csv"
 ATTRIBUTE = "attribute:"
@@ -26,14 +27,18 @@ TABLE_BYTES = 256 << 20
 _GROUP_COLUMNS = ("patient", "subject", "group")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A file to decode; the label and patient that a table gives it, and its first subfolder, each empty if unknown."""
+    """A file to decode; the label and patient that a table gives it, and its first subfolder, each empty if unknown.
+
+    ``stamp`` is another one when the file's bytes are; empty for a local file, whose status tells.
+    """
 
     source: Source
     label: str = ""
     group: str = ""
     folder: str = ""
+    stamp: str = ""
 
 
 class _Item(NamedTuple):
@@ -42,6 +47,7 @@ class _Item(NamedTuple):
     key: str
     source: Source
     folder: str
+    stamp: str = ""
 
 
 class _Row(NamedTuple):
@@ -98,7 +104,7 @@ def _found(item: _Item, table: _Table | None, labels: str) -> Found:
         label, folder = folder if labels == "folders" else "", ""
     elif table and table.has_labels:
         folder = ""
-    return Found(item.source, label, group, folder)
+    return Found(item.source, label, group, folder, item.stamp)
 
 
 def _web_items(uri: str) -> list[_Item]:
@@ -107,51 +113,65 @@ def _web_items(uri: str) -> list[_Item]:
 
 def _items(uri: str, skip: str) -> list[_Item]:
     """Return the files of a local or S3 source and the members of its archives, sorted."""
-    store, keys = _files(uri, skip)
+    store, files = _files(uri, skip)
     items: list[_Item] = []
-    for key in keys:
+    for key, size, version in files:
         name = f"{store.uri}/{key}"
         if archives.is_archive(name):
-            alone = len(keys) == 1 and (Path(uri.removeprefix("file://")).name == key)
+            alone = len(files) == 1 and (Path(uri.removeprefix("file://")).name == key)
             items += _members(name, "" if alone else key)
         elif store.is_local:
-            items.append(_Item(key, Source(name, path=str(store.path(key))), _first_folder(key)))
+            items.append(_Item(key, Source(name, path=name), _first_folder(key)))
         else:
-            items.append(_Item(key, Source(name, fetch=functools.partial(store.read, key)), _first_folder(key)))
+            fetch = functools.partial(_fetch, store, key, size)
+            items.append(_Item(key, Source(name, fetch=fetch), _first_folder(key), version))
     return items
+
+
+def _fetch(store: Store, key: str, size: int) -> bytes:
+    """Return an object of a store, if it is not too large and still there."""
+    most = Limits().file_bytes
+    if size > most:
+        raise Refused("too_large", f"{size} bytes")
+    try:
+        return store.read_range(key, 0, most)
+    except InputError:
+        raise Refused("unreadable", "no longer there") from None
 
 
 def _members(archive: str, key: str) -> list[_Item]:
     """Return the members of an archive; ``key`` is empty if it is the source itself."""
     items = []
-    for inner, source in archives.members(archive):
+    for inner, source, stamp in archives.members(archive):
         if not _hidden(inner):
             around = PurePosixPath(key).parent / inner
-            items.append(_Item("/".join(part for part in (key, inner) if part), source, _first_folder(str(around))))
+            items.append(
+                _Item("/".join(part for part in (key, inner) if part), source, _first_folder(str(around)), stamp)
+            )
     return sorted(items, key=lambda item: item.key)
 
 
 def _first_folder(key: str) -> str:
-    parts = PurePosixPath(key).parts
-    return parts[0] if len(parts) > 1 else ""
+    first, slash, _ = key.removeprefix("./").partition("/")
+    return sys.intern(first) if slash else ""  # one text for all files of a folder
 
 
-def _files(uri: str, skip: str) -> tuple[Store, list[str]]:
-    """Return the store and keys of a source, hidden files and ``skip`` left out."""
+def _files(uri: str, skip: str) -> tuple[Store, list[Entry]]:
+    """Return the store and files of a source, hidden files and ``skip`` left out."""
     if not is_remote(uri):
         path = Path(uri.removeprefix("file://")).expanduser()
         if path.is_file():
-            return open_store(str(path.parent)), [path.name]
+            return open_store(str(path.parent)), [Entry(path.name, 0)]
         if not path.is_dir():
             raise InputError("no such source", uri, "check the path")
     store = open_store(uri)
-    keys = [entry.key for entry in store.list()]
-    if not keys and is_remote(uri):
+    files = store.list()
+    if not files and is_remote(uri):
         parent, _, name = store.uri.rpartition("/")
         if parent.count("/") > 2 and open_store(parent).exists(name):
-            return open_store(parent), [name]
+            return open_store(parent), [open_store(parent).entry(name)]
     inside = _below(store, skip)
-    return store, [key for key in keys if not _hidden(key) and not (inside and key.startswith(inside))]
+    return store, [file for file in files if not _hidden(file.key) and not (inside and file.key.startswith(inside))]
 
 
 def _below(store: Store, skip: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medgan_ray.dicom.refusals import Refused
-from medgan_ray.errors import InputError
+from medgan_ray.errors import InputError, StoreError
 from medgan_ray.ingest import archives
 from medgan_ray.ingest.sources import find
 from medgan_ray.store import open_store
@@ -36,7 +36,7 @@ def pack(path: Path, files: dict[str, bytes] = FILES) -> Path:
 def read(path: Path | str) -> dict[str, bytes | str]:
     """Return each member's bytes, or the code and detail of its refusal."""
     result: dict[str, bytes | str] = {}
-    for name, source in archives.members(str(path)):
+    for name, source, _ in archives.members(str(path)):
         assert source.fetch is not None
         try:
             result[name] = source.fetch()
@@ -49,7 +49,7 @@ def read(path: Path | str) -> dict[str, bytes | str]:
 def test_members_are_read_one_by_one(tmp_path: Path, name: str) -> None:
     path = pack(tmp_path / name.lower()).rename(tmp_path / name)
     assert archives.is_archive(str(path)) and read(path) == FILES
-    fetches = pickle.loads(pickle.dumps([source.fetch for _, source in archives.members(str(path))]))
+    fetches = pickle.loads(pickle.dumps([source.fetch for _, source, _ in archives.members(str(path))]))
     assert [fetch() for fetch in reversed(fetches)] == list(reversed(FILES.values()))
 
 
@@ -182,3 +182,88 @@ def test_archives_on_s3_are_read_in_ranges(s3: str, tmp_path: Path) -> None:
         assert [item.source.name for item in found] == [f"{s3}/in/{name}/{key}" for key in FILES]
         assert [item.source.fetch() for item in found if item.source.fetch] == list(FILES.values())
     assert len(find([f"{s3}/in"])) == 9
+
+
+def test_a_store_that_fails_is_no_broken_archive(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a network that stumbles would leave an archive out, with a reason that is none."""
+    store = open_store(s3)
+    for name in ("x.zip", "x.tar", "x.tar.gz"):
+        store.create(name, pack(tmp_path / name).read_bytes())
+
+    def fail(*_: object) -> bytes:
+        raise StoreError("S3 failed", s3)
+
+    monkeypatch.setattr(type(store), "read_range", fail)
+    for name in ("x.zip", "x.tar", "x.tar.gz"):
+        with pytest.raises(StoreError, match="S3 failed"):
+            list(archives.members(f"{s3}/{name}"))
+
+
+def test_too_many_members_are_refused_before_they_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 2)
+    assert read(pack(tmp_path / "x.zip")) == {"": "too_large: more than 2 members"}
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    assert read(tmp_path / "x.zip") == FILES
+    monkeypatch.setattr(archives, "DIRECTORY_BYTES", 100)
+    assert str(read(tmp_path / "x.zip")[""]).startswith("too_large")
+
+
+def test_headers_that_lead_back_are_no_loop(tmp_path: Path) -> None:
+    """CVE-2025-8194: a negative size in a PAX header."""
+    path = tmp_path / "x.tar"
+    with path.open("wb") as file:
+        for kind, data in ((tarfile.XHDTYPE, b"14 size=-1536\n"), (tarfile.REGTYPE, b"")):
+            info = tarfile.TarInfo("x")
+            info.type, info.size = kind, len(data)
+            file.write(info.tobuf(tarfile.USTAR_FORMAT) + data.ljust(-len(data) // 512 * -512, b"\0"))
+        file.write(bytes(2048))
+    members = read(path)
+    assert len(members) <= 2 and str(members[""]).startswith("unreadable")
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_an_archive_that_ends_between_members_is_said_to(tmp_path: Path, name: str) -> None:
+    path = pack(tmp_path / name)
+    whole = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
+    cut = whole[: whole.index(b"b/2.dcm")]
+    path.write_bytes(gzip.compress(cut) if name.endswith("gz") else cut)
+    members = read(path)
+    assert members.pop("") == "unreadable: cut short, members may be missing"
+    assert members == {"a/1.png": FILES["a/1.png"]}
+
+
+def test_a_damaged_end_costs_only_what_follows(tmp_path: Path) -> None:
+    path = pack(tmp_path / "x.tar.gz")
+    path.write_bytes(path.read_bytes() + b"garbage")
+    members = read(path)
+    assert str(members.pop("")).startswith("unreadable: cut short") and members == FILES
+
+
+def test_archives_that_take_turns_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive a patient: several are read at the same time."""
+    made: list[str] = []
+    monkeypatch.setattr(
+        archives.tempfile, "TemporaryFile", lambda **_: made.append("") or io.FileIO(tmp_path / f"{len(made)}", "w+")
+    )
+    archives.forget()
+    sources = [list(archives.members(str(pack(tmp_path / f"{n}.tgz", {"a": b"%d" % n, "b": b""})))) for n in range(4)]
+    for _ in range(2):
+        assert [each[0].source.fetch() for each in sources if each[0].source.fetch] == [b"0", b"1", b"2", b"3"]
+    assert len(made) == 4
+    monkeypatch.setattr(archives, "KEPT_BYTES", 0)
+    assert [each[0].source.fetch() for each in sources if each[0].source.fetch] == [b"0", b"1", b"2", b"3"]
+    archives.forget()
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
+def test_an_archive_that_is_replaced_is_another(s3: str, tmp_path: Path, name: str) -> None:
+    """With members of the same names and sizes: neither its bytes nor its stamps are those of before."""
+    store = open_store(s3)
+    seen = []
+    for text in (b"one", b"two"):
+        store.replace(name, pack(tmp_path / name, {"a": text}).read_bytes())
+        for uri in (f"{s3}/{name}", str(tmp_path / name)):
+            [member] = archives.members(uri)
+            assert member.source.fetch and member.source.fetch() == text
+            seen.append(member.stamp)
+    assert seen[0] != seen[2] and seen[1] != seen[3]

@@ -1,9 +1,12 @@
 """Sources: what is found, with which label and patient; tables that can't be used are named."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from medgan_ray.dicom.refusals import Refused
+from medgan_ray.dicom.sandbox import Limits
 from medgan_ray.errors import InputError, StoreError
 from medgan_ray.ingest.sources import find
 from medgan_ray.store import open_store
@@ -105,3 +108,36 @@ def test_s3_prefixes_and_objects(s3: str) -> None:
         find([f"{s3}/nowhere"])
     with pytest.raises(StoreError, match="bucket"):
         find(["s3://no-such-bucket-here/x"])
+
+
+def test_objects_that_go_or_are_too_large_cost_themselves(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(s3)
+    for key, data in (("a", b"12"), ("b", b"123"), ("c", b"1"), ("d", b"")):
+        store.create(key, data)
+    monkeypatch.setattr("medgan_ray.ingest.sources.Limits", lambda: Limits(file_bytes=2))
+    found = find([s3])
+    store.delete("c")
+    got = []
+    for item in found:
+        assert item.source.fetch
+        try:
+            got.append(item.source.fetch())
+        except Refused as refusal:
+            got.append(refusal.code)
+    assert got == [b"12", "too_large", "unreadable", b""]
+    store.replace("a", b"34")
+    assert find([s3])[0].stamp != found[0].stamp
+
+
+def test_what_is_found_is_small(folder: Path) -> None:
+    """There may be millions of files, and the list of them is held."""
+    for number in range(2000):
+        (folder / "a" / f"IM{number:06}.dcm").touch()
+    find([str(folder)])
+    tracemalloc.start()
+    try:
+        found = find([str(folder)])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held / len(found) < 450 + len(str(folder))

@@ -343,8 +343,14 @@ def test_the_way_over_s3(scans: Path, s3: str, tmp_path: Path) -> None:
     for path in scans.iterdir():
         source.create(path.name, path.read_bytes())
     remote = ingest_scans(f"{s3}/in", f"{s3}/out", SMALL)
-    local = ingest_scans(str(scans), str(tmp_path), SMALL)
+    local = ingest_scans(str(scans), str(tmp_path / "local"), SMALL)
     assert remote.manifest == local.manifest
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        for path in scans.iterdir():
+            archive.write(path, path.name)
+    open_store(f"{s3}/zip").upload("scans.zip", tmp_path / "scans.zip")
+    zipped = ingest_scans(f"{s3}/zip/scans.zip", f"{s3}/unzipped", SMALL)
+    assert zipped.manifest == local.manifest
     assert json.dumps(dataclasses.asdict(remote))
 
 
