@@ -28,9 +28,11 @@ from medgan_ray.errors import InputError, MedganError, StoreError, UsageError
 SCHEMES = ("dicomweb+http://", "dicomweb+https://")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ANSWER_LIMIT_S = 5.0, 60.0, 600.0
 ATTEMPTS = 4
+WAIT_S = 30
+"""Between two tries, whatever the service asks for."""
 PAGE = 1000
 MAX_PAGES = 100_000
-LIST_BYTES = 256 << 20
+LIST_BYTES = 64 << 20
 INSTANCE_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 20
 _SERIES_KEYS = frozenset({"Modality", "SeriesInstanceUID", "SeriesDescription", "BodyPartExamined"})
@@ -82,7 +84,10 @@ def fetch(url: str) -> bytes:
 
 
 def _parse(uri: str) -> tuple[str, list[tuple[str, str]]]:
-    parts = urlsplit(uri.removeprefix("dicomweb+"))
+    try:
+        parts = urlsplit(uri.removeprefix("dicomweb+"))
+    except ValueError as error:
+        raise UsageError(f"no address: {error}", uri, "give dicomweb+https://host/path") from None
     if parts.username is not None or parts.password is not None:
         fix = "set MEDGAN_DICOMWEB_TOKEN, or MEDGAN_DICOMWEB_USER and MEDGAN_DICOMWEB_PASSWORD, and leave them out here"
         raise UsageError("an address is no place for credentials", f"{parts.scheme}://{parts.hostname}", fix)
@@ -96,7 +101,10 @@ def _search(url: str, query: dict[str, str], tag: str) -> Iterator[str]:
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
         page = urlencode(query | {"limit": str(PAGE), "offset": str(len(seen))})
-        status, _, body = _get(f"{url}?{page}", "application/dicom+json", LIST_BYTES)
+        try:
+            status, _, body = _get(f"{url}?{page}", "application/dicom+json", LIST_BYTES)
+        except Refused as refusal:
+            raise StoreError(f"the answer is too long: {refusal.detail}", url, "ask for less behind '?'") from None
         if status in (404, 405):
             raise InputError("no DICOMweb service here", url, "give the address that QIDO-RS has, such as …/dicom-web")
         if status not in (200, 204):
@@ -127,13 +135,12 @@ def _first_part(body: bytes, kind: str) -> bytes:
     if not kind.lower().startswith("multipart/") or not isinstance(boundary, str):
         return body
     mark = b"--" + boundary.encode("latin-1", "replace")
-    _, found, rest = body.partition(mark)
-    _, gap, content = rest.partition(b"\r\n\r\n")
-    end = content.rfind(b"\r\n" + mark + b"--")
-    if not found or not gap or end < 0:
+    first = body.find(mark)
+    gap = body.find(b"\r\n\r\n", first)
+    end = body.find(b"\r\n" + mark, gap + 2)
+    if min(first, gap, end) < 0 or body.find(b"\r\n" + mark + b"--", end) < 0:
         raise Refused("unreadable", "the DICOMweb service's answer is cut short")
-    nearest = content.find(b"\r\n" + mark)
-    return content[:nearest]
+    return body[gap + 4 : end]
 
 
 def _failed(url: str, status: int) -> MedganError:
@@ -148,33 +155,50 @@ def _failed(url: str, status: int) -> MedganError:
 
 
 def _get(url: str, accept: str, limit: int) -> tuple[int, str, bytes]:
-    """Return status, media type and body of an answer of at most ``limit`` bytes."""
-    deadline = time.monotonic() + ANSWER_LIMIT_S
-    try:
-        answer = _pool().request(
-            "GET", url, headers={"Accept": accept, **_credentials()}, preload_content=False, redirect=False
-        )
+    """Return status, media type and body of an answer of at most ``limit`` bytes; one that is cut short is asked again.
+
+    Raises:
+        Refused: ``too_large``.
+        StoreError: if the service can't be reached, or breaks off each time.
+    """
+    tries = 0
+    while True:
+        tries += 1
         try:
-            body = b"" if answer.status != 200 else _read(answer, limit, deadline)
+            answer = _pool().request(
+                "GET", url, headers={"Accept": accept, **_credentials()}, preload_content=False, redirect=False
+            )
+        except (HTTPError, OSError) as error:  # urllib3 has tried again
+            reason = getattr(error, "reason", None) or error
+            what = "can't be reached" if "onnect" in str(reason) else "failed"
+            raise _lost(url, what, reason) from None
+        try:
+            body = b"" if answer.status != 200 else _read(answer, limit)
+            return answer.status, answer.headers.get("Content-Type", ""), body
+        except (HTTPError, OSError) as error:
+            if tries == ATTEMPTS or isinstance(error, _TooLong):
+                raise _lost(url, "broke off", error) from None
         finally:
-            answer.drain_conn() if answer.status != 200 else answer.release_conn()
-    except (HTTPError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        what = "the DICOMweb service can't be reached" if "onnect" in str(reason) else "the DICOMweb service failed"
-        raise StoreError(f"{what}: {_short(reason)}", url, "check the address and the network, and try again") from None
-    return answer.status, answer.headers.get("Content-Type", ""), body
+            answer.close()  # what is left of it may never end
 
 
-def _read(answer: Any, limit: int, deadline: float) -> bytes:
-    body = bytearray()
-    for chunk in answer.stream(CHUNK_BYTES):
+class _TooLong(OSError):
+    pass
+
+
+def _lost(url: str, what: str, error: object) -> StoreError:
+    fix = "check the address and the network, and try again"
+    return StoreError(f"the DICOMweb service {what}: {_short(error)}", url, fix)
+
+
+def _read(answer: Any, limit: int) -> bytes:
+    body, deadline = bytearray(), time.monotonic() + ANSWER_LIMIT_S
+    while chunk := answer.read1(CHUNK_BYTES):  # as it comes: a service that drips must not outlast the limit
         body += chunk
         if len(body) > limit:
-            answer.close()
             raise Refused("too_large", f"more than {limit} bytes")
         if time.monotonic() > deadline:
-            answer.close()
-            raise TimeoutError(f"took longer than {ANSWER_LIMIT_S:g} s")
+            raise _TooLong(f"took longer than {ANSWER_LIMIT_S:g} s")
     return bytes(body)
 
 
@@ -194,7 +218,8 @@ def _credentials() -> dict[str, str]:
 def _pool() -> urllib3.PoolManager:
     """Return the process's connections; tries are few, and made again only where an answer may come."""
     retries = urllib3.Retry(
-        ATTEMPTS - 1, redirect=0, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False
-    )
+        ATTEMPTS - 1, redirect=0, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), raise_on_status=False,
+        retry_after_max=WAIT_S,
+    )  # fmt: skip
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
     return urllib3.PoolManager(maxsize=16, retries=retries, timeout=timeout)

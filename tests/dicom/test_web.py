@@ -1,5 +1,6 @@
 """DICOMweb: against a real Orthanc on loopback, and against a service that misbehaves."""
 
+import contextlib
 import http.server
 import json
 import pickle
@@ -41,7 +42,9 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("no Orthanc here: apt-get install orthanc orthanc-dicomweb")
     folder, port = tmp_path_factory.mktemp("orthanc"), free_port()
     plugin = str(PLUGINS / "libOrthancDicomWeb.so")
-    settings = {"HttpPort": port, "RemoteAccessAllowed": False, "DicomServerEnabled": False, "Plugins": [plugin]}
+    sender, dicom_port = shutil.which("storescu"), free_port()
+    settings = {"HttpPort": port, "RemoteAccessAllowed": False, "DicomServerEnabled": bool(sender), "Plugins": [plugin]}
+    settings |= {"DicomPort": dicom_port, "DicomAlwaysAllowStore": True}
     settings |= {"StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")}
     settings |= {"AuthenticationEnabled": True, "RegisteredUsers": {"reader": "secret"}}
     settings |= {"DicomWeb": {"Enable": True, "Root": "/dicom-web/"}}
@@ -58,7 +61,11 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 assert process.poll() is None, (folder / "log").read_text()[-500:]
             time.sleep(0.1)
         for name in FILES:
-            data = Path(str(get_testdata_file(name))).read_bytes()
+            path = Path(str(get_testdata_file(name)))
+            if sender and name == FILES[0]:  # as a scanner sends it; the others by REST
+                subprocess.run([sender, "127.0.0.1", str(dicom_port), str(path)], check=True, timeout=60)
+                continue
+            data = path.read_bytes()
             assert pool.request("POST", f"http://127.0.0.1:{port}/instances", body=data, headers=headers).status == 200
         yield f"dicomweb+http://127.0.0.1:{port}/dicom-web"
     finally:
@@ -200,3 +207,69 @@ def test_answers_are_bounded(service: Callable[..., str], monkeypatch: pytest.Mo
         assert error.value.code == code
     with pytest.raises(StoreError, match="answers 500"):
         web.fetch(service((500, "", b"")))
+
+
+def raw(*answers: bytes, drip: bool = False) -> Iterator[str]:
+    """Start a service that sends bytes as they are, one answer a connection, the last to all others; perhaps slowly."""
+    server, rest = socket.create_server(("127.0.0.1", 0)), list(answers)
+    stopped = threading.Event()
+
+    def serve() -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(rest.pop(0) if len(rest) > 1 else rest[0])
+                    while drip and not stopped.wait(0.05):
+                        connection.sendall(b"5\r\nbytes\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    stopped.set()
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join(5)
+
+
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom\r\nContent-Length: 4\r\n\r\nDICM"
+CHUNKED = b" OK\r\nContent-Type: application/dicom\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
+    """One lost connection in hours must not end an ingest."""
+    for url in raw(WHOLE[:-2], WHOLE):
+        assert web.fetch(url) == b"DICM"
+    for url in raw(WHOLE[:-2]):
+        with pytest.raises(StoreError, match="the DICOMweb service broke off"):
+            web.fetch(url)
+
+
+def test_answers_that_never_end_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "ANSWER_LIMIT_S", 0.3)
+    for url in raw(b"HTTP/1.1 200" + CHUNKED, drip=True):
+        with pytest.raises(StoreError, match="took longer"):
+            web.fetch(url)
+    for url in raw(b"HTTP/1.1 404" + CHUNKED, drip=True):
+        with pytest.raises(Refused, match="unreadable"):
+            web.fetch(url)
+
+
+def test_a_service_does_not_say_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waits.append)
+    busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 86400\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    for url in raw(busy, WHOLE):
+        assert web.fetch(url) == b"DICM"
+    assert waits and max(waits) <= web.WAIT_S
+
+
+def test_lists_are_bounded_and_addresses_must_be_some(
+    service: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "LIST_BYTES", 100)
+    with pytest.raises(StoreError, match="too long"):
+        find([f"dicomweb+{service((200, 'application/json', bytes(101)))}/dicom-web"])
+    with pytest.raises(UsageError, match="no address"):
+        find(["dicomweb+http://[::1/dicom-web"])
