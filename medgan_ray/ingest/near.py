@@ -4,10 +4,11 @@ Two images are near if their difference hashes (the signs of horizontal differen
 "Kind of like that", 2013) differ in at most ``HASH_BITS`` of 64 bits, their thumbnails correlate beyond
 ``CORRELATION``, and so do the thumbnails' fine details beyond ``DETAIL``. Without the last, slices of the same place in
 different heads chain into groups of dozens, and a split lacks them as a whole. Groups are what is near, directly or
-through others. Pairs are compared in blocks: time grows with the square of the number of images, memory with their
-number.
+through others. Pairs are compared in blocks: time grows with the square of the number of images. Thumbnails wait on
+disk: in memory an image takes a few dozen bytes.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def near_sets(count: int, read: Read) -> list[tuple[int, ...]]:
         count: how many images there are.
         read: returns images [n, H, W] at some positions; called with a few hundred at a time.
     """
-    hashes, thumbnails = np.empty(count, np.uint64), np.empty((count, SIDE * SIDE), np.float16)
+    hashes, thumbnails = np.empty(count, np.uint64), _on_disk((count, SIDE * SIDE), np.float16)
     for start in range(0, count, READ):
         images = read(range(start, min(start + READ, count)))
         rows = slice(start, start + len(images))
@@ -54,6 +55,12 @@ def near_sets(count: int, read: Read) -> list[tuple[int, ...]]:
     for position in range(count):
         sets.setdefault(union.root(position), []).append(position)
     return [tuple(members) for members in sets.values() if len(members) > 1]
+
+
+def _on_disk(shape: tuple[int, int], kind: type[np.float16]) -> NDArray[np.float16]:
+    """Return an array in a file without a name: real pixels must not outlive an interrupted run."""
+    with tempfile.TemporaryFile(prefix="medgan-near-") as file:
+        return np.memmap(file, kind, "w+", shape=shape)
 
 
 def _hashes(images: NDArray[np.uint16]) -> NDArray[np.uint64]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgan_ray.dataset.manifest import POINTER, Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
@@ -243,19 +244,30 @@ class _Second:
         """Write the 16-bit image of every kept record; return the records (in the order of ``stored``) still kept."""
         order: list[int] = []
         for group in self._groups(kept):
-            images = self._bodies.cut(group, self._images.read(group))
-            record = self._records[group[0]]
-            if record.unit == "relative":
-                projection = len(group) == 1 and record.modality in PROJECTION_MODALITIES
-                images = values.to_share(images, *(values.image_range if projection else values.body_range)(images))
-            mapped = values.quantize(images, intensity)
-            for position, image, contrast in zip(group, mapped, clean.contrast(mapped), strict=True):
-                if contrast < self._settings.min_contrast and "nearly_empty" not in self._settings.keep:
-                    self._rejections.add("nearly_empty", self._records[position])
-                else:
-                    self._stored.append(image)
-                    order.append(position)
+            ends = self._range(group) if self._records[group[0]].unit == "relative" else None
+            for start in range(0, len(group), CHUNK):
+                some = group[start : start + CHUNK]
+                images = self._cut(some)
+                mapped = values.quantize(values.to_share(images, *ends) if ends else images, intensity)
+                for position, image, contrast in zip(some, mapped, clean.contrast(mapped), strict=True):
+                    if contrast < self._settings.min_contrast and "nearly_empty" not in self._settings.keep:
+                        self._rejections.add("nearly_empty", self._records[position])
+                    else:
+                        self._stored.append(image)
+                        order.append(position)
         return order
+
+    def _range(self, group: list[int]) -> tuple[float, float]:
+        """Return the values of a series that become black and white; of a long one, some images tell, by content."""
+        most = max(1, values.RANGE_BYTES // (4 * self._recipe.grid[0] * self._recipe.grid[1]))
+        if len(group) > most:
+            group = sorted(group, key=lambda position: (self._records[position].digest, position))[:most]
+        record = self._records[group[0]]
+        in_body = record.modality == "MR" or record.kind == "volume"
+        return (values.body_range if in_body else values.image_range)(self._cut(group))
+
+    def _cut(self, positions: list[int]) -> NDArray[np.float32]:
+        return self._bodies.cut(positions, self._images.read(positions))
 
     def _groups(self, kept: list[int]) -> Iterator[list[int]]:
         """Yield positions that share one intensity scale: a series where the modality has no unit, else any few."""

@@ -57,10 +57,10 @@ def examine(
     unknown = sorted(set(range(len(places))) - set(known), key=lambda i: ranks[i])
     if not known:
         return Geometry(tuple(unknown), (), 0.0, (), {})
-    rounded = {i: tuple(np.round(np.asarray(orientations[i], float) / SAME_DIRECTION).astype(int)) for i in known}
-    counts = Counter(rounded.values())
+    directed = _directions({i: tuple(map(float, orientations[i] or ())) for i in known})
+    counts = Counter(directed.values())
     chosen = min(counts, key=lambda name: (-counts[name], name))
-    apart = {i: "mixed_orientation" for i in known if rounded[i] != chosen}
+    apart = {i: "mixed_orientation" for i in known if directed[i] != chosen}
     known = [i for i in known if i not in apart]
     points = np.asarray([places[i] for i in known], float)
     directions = np.asarray(orientations[known[0]], float)
@@ -78,6 +78,18 @@ def examine(
     return Geometry(
         tuple(unknown + order), tuple(np.round(steps, 2).tolist()), round(tilt, 1), _flags(steps, tilt), apart
     )
+
+
+def _directions(orientations: dict[int, tuple[float, ...]]) -> dict[int, tuple[float, ...]]:
+    """Return for each slice the orientation that stands for all that are the same but for rounding."""
+    found: list[tuple[float, ...]] = []
+    stands: dict[tuple[float, ...], tuple[float, ...]] = {}
+    for each in sorted(set(orientations.values())):
+        alike = (one for one in reversed(found) if np.abs(np.subtract(one, each)).max() <= SAME_DIRECTION)
+        stands[each] = next(alike, each)
+        if stands[each] == each:
+            found.append(each)
+    return {i: stands[each] for i, each in orientations.items()}
 
 
 def wanted(slices: str, order: Sequence[int], steps: int) -> list[int]:

@@ -26,6 +26,9 @@ lie beyond, and are clipped."""
 
 PERCENTILES = (0.5, 99.5)
 
+RANGE_BYTES = 64 << 20
+"""Of a series' images by which its range is found; a series may have thousands."""
+
 FLATTEST, SMALLEST = 1e-3, 1e-20
 """A spread less than the first of the values, or than the second, takes care to reckon with."""
 
@@ -49,7 +52,7 @@ def quantize(values: NDArray[np.float32], intensity: Intensity) -> NDArray[np.ui
 
 
 def body_range(images: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the percentiles 0.5 and 99.5 of the values inside the body, over all images [n, H, W] of a series.
+    """Return the percentiles 0.5 and 99.5 of the values inside the body, over images [n, H, W] of a series.
 
     The body is what Otsu's threshold on the smoothed images leaves; the range then starts at the background's own
     level, so that air stays black.
@@ -67,7 +70,7 @@ def body_range(images: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def image_range(images: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the percentiles 0.5 and 99.5 of one exposure's values."""
+    """Return the percentiles 0.5 and 99.5 of all values: of one exposure, or of a series."""
     low, high = np.percentile(images, PERCENTILES)
     return float(low), float(high)
 

@@ -13,6 +13,7 @@ from medgan_ray.dataset.shards import open_shard
 from medgan_ray.dicom import phantom
 from medgan_ray.errors import InputError
 from medgan_ray.ingest.frames import Recipe
+from medgan_ray.ingest.parts import Images
 from medgan_ray.ingest.pipeline import IngestResult, IngestSettings, ingest
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.store import open_store
@@ -139,3 +140,37 @@ def test_uptake_of_pet_is_not_cut_off(tmp_path: Path) -> None:
     intensity = read_manifest(open_store(str(tmp_path / "out")))[0].intensity
     assert intensity.unit == "SUV"
     assert 8 < intensity.values(images(tmp_path / "out")).max() <= 10.01
+
+
+def test_a_series_has_one_scale_however_long_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read at a time to find it is bounded, and chosen by content: names and order of files play no part."""
+    for name, ways in (("in", 1), ("other", -1)):
+        (tmp_path / name).mkdir()
+        for number, drawn in enumerate(phantom.draw("mr", 1, 12, 32, 0)):
+            (tmp_path / name / f"{ways * number + 50}").write_bytes(phantom.encode(drawn, 0))
+    whole = run(tmp_path / "in", tmp_path / "whole")
+    assert whole.samples == 12
+    monkeypatch.setattr("medgan_ray.ingest.values.RANGE_BYTES", 4 * 32 * 32 * 4)
+    sizes: list[int] = []
+    read = Images.read
+    monkeypatch.setattr(Images, "read", lambda self, some: sizes.append(len(some)) or read(self, some))
+    monkeypatch.setattr("medgan_ray.ingest.pipeline.CHUNK", 5)
+    results = [run(tmp_path / name, tmp_path / f"out {name}") for name in ("in", "other")]
+    assert max(sizes) == 5 and sizes[0] == 4
+    assert len({read_manifest(open_store(each.dataset))[0].content_digest for each in results}) == 1
+
+
+def test_ultrasound_and_nuclear_medicine_are_scaled_by_all_their_values(tmp_path: Path) -> None:
+    """By 0.5 and 99.5 percent of the series; of MR, of what lies inside the body."""
+    high = {}
+    for modality in ("NM", "US", "MR"):
+        folder = tmp_path / modality
+        folder.mkdir()
+        for number, drawn in enumerate(phantom.draw("mr", 1, 3, 32, 0)):
+            scan = phantom.to_dicom(drawn, 0)
+            scan.Modality = modality
+            pydicom.dcmwrite(folder / f"{number}", scan, enforce_file_format=True)
+        run(folder, tmp_path / f"out {modality}")
+        stored = images(tmp_path / f"out {modality}")
+        high[modality] = float((stored == 65535).mean())
+    assert high["NM"] == high["US"] == pytest.approx(0.005, abs=0.002) != high["MR"]

@@ -52,6 +52,15 @@ def test_another_orientation_goes() -> None:
     assert found.apart == {2: "mixed_orientation"}
 
 
+def test_orientations_that_differ_by_rounding_are_one() -> None:
+    """Wherever they lie: there is no grid on which two of them could fall apart."""
+    for lean in (0.005, 0.0149999, 0.3):
+        angles = [lean + jitter for jitter in (-1e-6, 1e-6, -1e-6, 1e-6)]
+        leaning = [(math.cos(angle), math.sin(angle), 0.0, -math.sin(angle), math.cos(angle), 0.0) for angle in angles]
+        found = examine([(0.0, 0.0, float(z)) for z in range(4)], leaning, list("abcd"))
+        assert (found.order, found.apart, found.flags) == ((0, 1, 2, 3), {}, ())
+
+
 def test_slices_without_a_place_stay() -> None:
     found = examine([None, (0.0, 0.0, 1.0), None], [None, AXIAL, None], list("bca"))
     assert found.order == (2, 0, 1)
