@@ -15,8 +15,8 @@ def ingest(
 ) -> None:
     """Turn scans into a dataset.
 
-    SOURCE is a folder or s3:// prefix of DICOM files or images. Splits go by patient; a file that is not taken
-    has a reason.
+    SOURCE is a folder, a zip or tar, or an s3:// prefix of DICOM, NIfTI, NPZ, PNG, JPEG or TIFF files, or a
+    DICOMweb service (dicomweb+https://HOST/PATH). Splits go by patient; a file that is not taken has a reason.
     """
     sources, dataset = call.paths()
     with call.show.progress("ingest", "files") as bar:

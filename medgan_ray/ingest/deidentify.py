@@ -90,7 +90,7 @@ def subject_key(make: bool = True) -> SubjectKey:
         return SubjectKey(given.encode())
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     path = base / "medgan-ray" / "subject.key"
-    if not make and not path.exists():
+    if not make and not path.exists() and not _waiting(path).exists():
         raise UsageError("there is no subject key", str(path), f"set {KEY_VARIABLE} to the key of the dataset")
     try:
         kept = path.exists()

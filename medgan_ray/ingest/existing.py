@@ -14,7 +14,7 @@ from medgan_ray.dataset.content import image_digest
 from medgan_ray.dataset.manifest import POINTER, Manifest, read_manifest
 from medgan_ray.dataset.shards import Samples, open_shard
 from medgan_ray.errors import UsageError
-from medgan_ray.ingest import deidentify
+from medgan_ray.ingest.deidentify import SubjectKey, check_key
 from medgan_ray.ingest.survey import Survey
 from medgan_ray.store import Store
 
@@ -73,18 +73,18 @@ class Existing:
         self.splits += [split] * len(samples)
         self.survey.add(samples, split)
 
-    def check(self, recipe: dict[str, Any], dataset: str) -> None:
-        """Refuse another recipe: a dataset's samples are all made alike.
+    def check(self, recipe: dict[str, Any], key: SubjectKey, dataset: str) -> None:
+        """Refuse another recipe or key: a dataset's samples are all made alike, and its patients told alike.
 
         Raises:
-            UsageError: naming what differs; also if the key is missing.
+            UsageError: naming what differs.
         """
         if self.manifest.recipe != recipe:
             differ = sorted(differences(self.manifest.recipe, recipe))
             fix = "name another dataset, or ingest as it was made"
             raise UsageError(f"this dataset was made with another {', '.join(differ)}", dataset, fix)
         if self.manifest.key_fingerprint:
-            deidentify.check_key(deidentify.subject_key(make=False), self.manifest.key_fingerprint, dataset)
+            check_key(key, self.manifest.key_fingerprint, dataset)
 
 
 def read_existing(store: Store) -> Existing | None:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_ray.dataset.manifest import POINTER, Intensity
+from medgan_ray.dataset.manifest import Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
 from medgan_ray.ingest import archives, clean, deidentify, pages, parts, series, sources, values, withdraw
 from medgan_ray.ingest.bodies import Bodies
@@ -62,6 +62,7 @@ def ingest(
     progress: Progress | None = None,
     dry_run: bool = False,
     decode: Decode = parts.decode,
+    key: SubjectKey | None = None,
 ) -> IngestResult:
     """Turn scans into a dataset, or add them to the one that is there, and return what became of them.
 
@@ -73,6 +74,7 @@ def ingest(
         progress: called with the number of files done and of all.
         dry_run: only count; nothing is written.
         decode: what decodes the parts of the archive, here or elsewhere.
+        key: hashes patients; by default that of this machine's user, who is told if it is fresh.
 
     Raises:
         InputError: if a source is missing or empty, a labels file is unusable, or nothing could be taken.
@@ -81,8 +83,7 @@ def ingest(
     """
     found = sources.find(source, recipe.settings.labels, skip=dataset)
     store = open_store(dataset)
-    existing = _existing(store, recipe, split)
-    key = deidentify.subject_key()
+    existing, key = _existing(store, recipe, split, key)
     with contextlib.ExitStack() as stack:
         beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
         planned = parts.split(found, recipe, key)
@@ -100,19 +101,23 @@ def ingest(
             raise rejections.nothing(source)
         if dry_run:
             return dataclasses.replace(plan.result(dataset, ""), series=pass_two.notes)
-        warnings = list(filter(None, [key.keep()])) if plan.names_subjects else []
         result = dataclasses.replace(plan.write(store, dataset, key), series=pass_two.notes)
         page = pages.after_ingest(store, result, plan.survey, images, rejections, len(found))
         images.delete()
-    return dataclasses.replace(result, report=page, warnings=warnings)
+    return dataclasses.replace(result, report=page)
 
 
-def _existing(store: Store, recipe: Recipe, split: SplitSettings) -> Existing | None:
-    """Return the dataset that is added to, if it was made alike; what fails here should not after hours of decoding."""
-    existing = read_existing(store) if store.exists(POINTER) else None
+def _existing(
+    store: Store, recipe: Recipe, split: SplitSettings, key: SubjectKey | None
+) -> tuple[Existing | None, SubjectKey]:
+    """Return the dataset that is added to, and the key; what fails here should not after hours of decoding."""
+    existing = read_existing(store)
+    if key is None:
+        # None is made where it could match nobody.
+        key = deidentify.subject_key(make=not (existing and existing.manifest.key_fingerprint))
     if existing:
-        existing.check(recipe_facts(recipe, split), store.uri)
-    return existing
+        existing.check(recipe_facts(recipe, split), key, store.uri)
+    return existing, key
 
 
 def _decode(

@@ -1,5 +1,6 @@
 """What becomes of the images that are kept: labels, duplicates, splits, shards, manifest; and what ingest reports."""
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -125,8 +126,9 @@ class Plan:
             counts=self.survey.counts(self._classes, attributes),
             content_digest=self._content_digest(),
         )
+        warning = key.keep() if names else ""  # before anything names patients by it
         sha256 = write_manifest(store, manifest, before.sha256 if before else "")
-        return self.result(dataset, sha256)
+        return dataclasses.replace(self.result(dataset, sha256), warnings=[warning] if warning else [])
 
     def result(self, dataset: str, sha256: str) -> IngestResult:
         """Return what became of the scans."""
@@ -146,11 +148,6 @@ class Plan:
             classes=dict(sorted(classes.items())) if self._classes else {},
             examples=self._rejections.examples,
         )
-
-    @property
-    def names_subjects(self) -> bool:
-        """Whether the dataset will hold keyed hashes of subjects."""
-        return bool(self._subject_names())
 
     @property
     def samples(self) -> int:

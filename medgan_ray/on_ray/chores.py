@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from medgan_ray.errors import MedganError
 from medgan_ray.host import LocalHost
 from medgan_ray.ingest import parts
+from medgan_ray.ingest.deidentify import SubjectKey, subject_key
 from medgan_ray.ingest.pipeline import Decode, IngestResult
 from medgan_ray.on_ray import session
 from medgan_ray.on_ray.train import absolute, placed, rank_config
@@ -48,9 +49,13 @@ def ingest_scans(
     dry_run: bool = False,
     place: Place = HERE,
 ) -> IngestResult:
-    """Do what ``verbs.ingest.ingest_scans`` does, as a Ray task that hands the decoding out to others."""
+    """Do what ``verbs.ingest.ingest_scans`` does, as a Ray task that hands the decoding out to others.
+
+    Patients are hashed with the key of this machine's user: one that a node of the cluster made would go with it.
+    """
     sources = [absolute(name) for name in ([source] if isinstance(source, str) else source)]
-    settings = placed(config)
+    settings, key = placed(config), subject_key()
+    sent = SubjectKey(key.secret)
 
     def work(tell: Progress) -> IngestResult:
         from medgan_ray.on_ray.ingest import decode_parts
@@ -58,9 +63,11 @@ def ingest_scans(
 
         # Counting keeps its parts in a folder of this process, which no other node sees.
         decode: Decode = parts.decode if dry_run else decode_parts
-        return ingest.ingest_scans(sources, absolute(dataset), rank_config(settings), tell, dry_run, decode)
+        return ingest.ingest_scans(sources, absolute(dataset), rank_config(settings), tell, dry_run, decode, sent)
 
-    return _as_task(work, INGEST_CPUS, [*sources, absolute(dataset)], progress, place)
+    result = _as_task(work, INGEST_CPUS, [*sources, absolute(dataset)], progress, place)
+    warning = key.keep() if result.subjects and not dry_run else ""
+    return dataclasses.replace(result, warnings=[*result.warnings, warning]) if warning else result
 
 
 def generate_scans(

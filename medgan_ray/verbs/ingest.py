@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medgan_ray.ingest import parts
+from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.frames import Recipe
 from medgan_ray.ingest.pipeline import Decode, IngestResult, Progress, ingest
 from medgan_ray.verbs.config import Config
@@ -21,16 +22,18 @@ def ingest_scans(
     progress: Progress | None = None,
     dry_run: bool = False,
     decode: Decode = parts.decode,
+    key: SubjectKey | None = None,
 ) -> IngestResult:
-    """Turn scans (DICOM, PNG, JPEG, TIFF) into a dataset of 16-bit images, split by patient.
+    """Turn scans (DICOM, NIfTI, NPZ, PNG, JPEG, TIFF) into a dataset of 16-bit images, split by patient.
 
     Args:
-        source: a folder, file or s3:// prefix, or several.
+        source: a folder, file, zip, tar or s3:// prefix, a DICOMweb service (``dicom.web``), or several.
         dataset: where the dataset stands: a path or s3:// prefix.
         config: options (``size``, ``ingest``, ``split``), nested or with dotted keys.
         progress: called with the number of files done and of all.
         dry_run: only count; nothing is written.
         decode: what decodes the files, part by part; by default, processes on this machine.
+        key: hashes patients; by default that of this machine's user.
 
     Raises:
         UsageError: for an unknown key, a value out of range, or a dataset that was made with another recipe.
@@ -40,4 +43,4 @@ def ingest_scans(
     settings = Config.of(config)
     names = [source] if isinstance(source, str) else list(source)
     recipe = Recipe(settings.size or DEFAULT_SIZE, settings.ingest)
-    return ingest(names, dataset, recipe, settings.split, progress, dry_run=dry_run, decode=decode)
+    return ingest(names, dataset, recipe, settings.split, progress, dry_run, decode, key)

@@ -59,8 +59,7 @@ def test_no_key_is_made_where_it_could_match_nothing(tmp_path: Path, monkeypatch
         subject_key(make=False)
     assert list(tmp_path.rglob("*")) == []
     made = subject_key(make=True)
-    with pytest.raises(UsageError, match="there is no subject key"):
-        subject_key(make=False)  # nobody was hashed with it yet
+    assert made.secret == subject_key(make=False).secret  # a driver may have died before it was kept
     made.keep()
     assert made.secret == subject_key(make=False).secret
 

@@ -3,11 +3,24 @@
 import pytest
 
 from medgan_ray import generate_scans, ingest_scans
+from medgan_ray.dataset.manifest import read_manifest
 from medgan_ray.errors import InputError
+from medgan_ray.ingest.deidentify import subject_key
 from medgan_ray.on_ray import chores
+from medgan_ray.store import open_store
 from medgan_ray.verbs.phantom import make_phantoms
 from medgan_ray.verbs.train import train
 from tests.builders import SMALL
+
+
+def test_patients_are_hashed_with_the_callers_key(ray_instance, tmp_path, monkeypatch):
+    """A key that a node made would be lost with it."""
+    make_phantoms(str(tmp_path / "scans"), patients=4, slices=1, size=48)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
+    placed = chores.ingest_scans(str(tmp_path / "scans"), str(tmp_path / "a"), {"size": 32})
+    manifest, _ = read_manifest(open_store(str(tmp_path / "a")))
+    assert (tmp_path / "mine/medgan-ray/subject.key").exists() and "made a subject key" in placed.warnings[0]
+    assert manifest.key_fingerprint == subject_key(make=False).fingerprint
 
 
 def test_tasks_give_what_the_verbs_give(ray_instance, tmp_path):
