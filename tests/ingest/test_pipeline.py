@@ -1,5 +1,6 @@
 """The way through, where the verb's own tests don't look: frames, depths, contrast, failing stores."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from medgan_ray.dataset.manifest import read_manifest
 from medgan_ray.dataset.shards import open_shard
@@ -174,3 +176,17 @@ def test_ultrasound_and_nuclear_medicine_are_scaled_by_all_their_values(tmp_path
         stored = images(tmp_path / f"out {modality}")
         high[modality] = float((stored == 65535).mean())
     assert high["NM"] == high["US"] == pytest.approx(0.005, abs=0.002) != high["MR"]
+
+
+def test_what_a_file_is_shows_in_its_content(tmp_path: Path) -> None:
+    """Names lie: a scan called .jpg, a picture called .dcm, and a DICOMDIR, of which nothing is followed."""
+    (tmp_path / "in").mkdir()
+    drawn = list(phantom.draw("ct", 1, 4, 32, 0))
+    for name, each in zip(("scan.jpg", "scan.nii.gz", "scan.zip", "labels.txt"), drawn, strict=True):
+        (tmp_path / "in" / name).write_bytes(phantom.encode(each, 0))
+    grey = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "in/picture.dcm", "JPEG")
+    shutil.copy(str(get_testdata_file("DICOMDIR")), tmp_path / "in/DICOMDIR")
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert (result.samples, result.modality) == (4, "CT")
+    assert result.rejected == {"mixed_modality": 1, "no_pixels": 1}
