@@ -91,18 +91,17 @@ def ingest(
         images = Images(beside, planned, recipe.grid)
         stack.callback(images.close)
         stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
-        rejections = Rejections([item.source.name for item in found])
-        pass_two = _Second(images, stored, recipe, rejections)
+        pass_two = _Second(images, stored, recipe, Rejections([item.source.name for item in found]))
         if existing:
             pass_two.go_on(existing, store, key)
         plan = pass_two.plan(split, existing)
         if plan is None:
             images.delete()
-            raise rejections.nothing(source)
+            raise pass_two.rejections.nothing(source)
         if dry_run:
             return dataclasses.replace(plan.result(dataset, ""), series=pass_two.notes)
         result = dataclasses.replace(plan.write(store, dataset, key), series=pass_two.notes)
-        page = pages.after_ingest(store, result, plan.survey, images, rejections, len(found))
+        page = pages.after_ingest(store, result, plan.survey, images, pass_two.rejections, len(found))
         images.delete()
     return dataclasses.replace(result, report=page)
 
@@ -144,7 +143,7 @@ class _Second:
     """The second pass: from parts to a plan of the dataset."""
 
     def __init__(self, images: Images, stored: Spool, recipe: Recipe, rejections: Rejections) -> None:
-        self._images, self._stored, self._recipe, self._rejections = images, stored, recipe, rejections
+        self._images, self._stored, self._recipe, self.rejections = images, stored, recipe, rejections
         self._records, self._settings = images.records, recipe.settings
         self.notes: list[dict[str, object]] = []
         for refused in images.refused:
@@ -159,7 +158,7 @@ class _Second:
         gone = {subject for subject in subjects if key.mark(subject) in marks} if marks else set()
         for record in self._records if gone else ():
             if record.subject in gone:
-                self._rejections.add("withdrawn", record.item)
+                self.rejections.add("withdrawn", record.item)  # by its file: nothing of the image is shown
         self._candidates = [each for each in self._candidates if self._records[each].subject not in gone]
 
     def plan(self, split: SplitSettings, existing: Existing | None) -> Plan | None:
@@ -176,7 +175,7 @@ class _Second:
         if not kept and not existing:
             return None
         records = [self._bodies.record(position) for position in kept]
-        plan = Plan(records, self._stored, self._recipe, split, intensity, self._rejections, existing)
+        plan = Plan(records, self._stored, self._recipe, split, intensity, self.rejections, existing)
         return plan if plan.samples else None
 
     def _one_scale(self, existing: Existing | None) -> list[int]:
@@ -191,7 +190,7 @@ class _Second:
             return []
         for position, scale in scales.items():
             if scale != chosen:
-                self._rejections.add("mixed_modality", self._records[position])
+                self.rejections.add("mixed_modality", self._records[position])
         return [position for position, scale in scales.items() if scale == chosen]
 
     def _in_order(self, kept: list[int]) -> list[int]:
@@ -232,7 +231,7 @@ class _Second:
             reasons |= dict.fromkeys(order, fatal[0])
         for row, reason in sorted(reasons.items()):
             for position in copies[records[row].digest]:
-                self._rejections.add(reason, self._records[position])
+                self.rejections.add(reason, self._records[position])
         return [position for row in order if row not in reasons for position in copies[records[row].digest]]
 
     def _note(self, found: series.Geometry, record: Record) -> None:
@@ -242,7 +241,7 @@ class _Second:
                 "slices": len(found.order),
                 "steps_mm": sorted(set(found.steps_mm))[:NOTES],
             }
-            name = self._rejections.name(record.item)
+            name = self.rejections.name(record.item)
             self.notes.append({**shown, "tilt_degrees": found.tilt_degrees, "flags": found.flags, "example": name})
 
     def _map(self, kept: list[int], intensity: Intensity) -> list[int]:
@@ -256,7 +255,7 @@ class _Second:
                 mapped = values.quantize(values.to_share(images, *ends) if ends else images, intensity)
                 for position, image, contrast in zip(some, mapped, clean.contrast(mapped), strict=True):
                     if contrast < self._settings.min_contrast and "nearly_empty" not in self._settings.keep:
-                        self._rejections.add("nearly_empty", self._records[position])
+                        self.rejections.add("nearly_empty", self._records[position])
                     else:
                         self._stored.append(image)
                         order.append(position)
