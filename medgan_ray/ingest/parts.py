@@ -189,6 +189,7 @@ def _options(settings: IngestSettings) -> Options:
     return Options(
         luma=settings.color == "luma",
         secondary=settings.secondary,
+        derived=settings.derived,
         label_attribute=keyword if kind == "attribute" else "",
     )
 

@@ -24,6 +24,8 @@ class IngestSettings(Section):
     """Color images are refused, or their brightness is taken."""
     secondary: bool = False
     """Take DICOM secondary captures (screen shots, scanned film, generated images)."""
+    derived: bool = False
+    """Take projections, renderings, screen images and calculated maps."""
     keep: tuple[str, ...] = ()
     """Reason codes that are switched off: scans are taken in spite of them, such as [tilted, uneven_slices]."""
     crop: Literal["auto", "body", "none"] = "auto"

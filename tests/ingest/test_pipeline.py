@@ -82,6 +82,13 @@ def test_settings_that_take_more(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 secondary_capture"):
         run(tmp_path / "sc", tmp_path / "taken")
     assert run(tmp_path / "sc", tmp_path / "taken", secondary=True).samples == 1
+    projected = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 32, 0)), 0)
+    projected.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "MIP"]
+    (tmp_path / "mip").mkdir()
+    pydicom.dcmwrite(tmp_path / "mip/a", projected, enforce_file_format=True)
+    with pytest.raises(InputError, match="1 derived"):
+        run(tmp_path / "mip", tmp_path / "projected")
+    assert run(tmp_path / "mip", tmp_path / "projected", derived=True).samples == 1
 
 
 def test_equal_pictures_under_two_labels_leave_nothing(tmp_path: Path) -> None:
