@@ -1,5 +1,6 @@
 """What bytes are, before they are decoded: file signatures, and the size that a compressed frame itself claims."""
 
+import math
 import struct
 
 from pydicom.encaps import generate_frames
@@ -15,6 +16,9 @@ DEFLATE_EXPANSION = 1032
 
 JPEG_EXPANSION = 1024
 """A block of 64 samples of two bytes takes at least one bit of a JPEG scan."""
+
+MAX_SCANNED_SAMPLES = 1 << 30
+"""A JPEG may go over all its samples again and again, each time for a few bytes (progressive scans)."""
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _FRAME_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
@@ -47,7 +51,7 @@ def check_frames(
         expansion: how many bytes a byte that is no codestream can become.
 
     Raises:
-        Refused: ``header_lies``, ``no_pixels``, ``truncated_pixels`` or ``undecodable``.
+        Refused: ``header_lies``, ``no_pixels``, ``too_large``, ``truncated_pixels`` or ``undecodable``.
     """
     found = 0
     try:
@@ -70,8 +74,18 @@ def _check_frame(frame: bytes, expected: tuple[int, int, int], frame_bytes: int,
     claimed = frame_shape(frame)
     if claimed is not None and claimed != expected:
         raise Refused("header_lies", f"{_by(claimed)} instead of {_by(expected)}")
+    if claimed is not None:
+        check_scans(frame)
     if frame_bytes > len(frame) * (_most_expansion(frame) if claimed else expansion):
         raise Refused("truncated_pixels", f"{len(frame)} bytes cannot hold {frame_bytes}")
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG that goes over its samples too often (``too_large``); other bytes pass."""
+    shape = _jpeg_shape(data) if data.startswith(b"\xff\xd8") else None
+    scans = data.count(b"\xff\xda") if shape else 0
+    if shape and scans > 1 and math.prod(shape) * scans > MAX_SCANNED_SAMPLES:
+        raise Refused("too_large", f"{scans} scans of {_by(shape)}")
 
 
 def _by(shape: tuple[int, int, int]) -> str:

@@ -5,17 +5,27 @@ the syntax is JPEG, and is there only if the extra ``libjpeg`` was installed. Al
 ``sandbox`` alone.
 """
 
+import itertools
 import tempfile
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
-from pydicom.encaps import generate_frames
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 from medgan_ray.dicom import codestream
 from medgan_ray.dicom.facts import Facts
@@ -54,7 +64,7 @@ _PACKED_BITS = 12
 """ACR-NEMA packs two pixels of twelve bits into three bytes: GDCM unpacks them."""
 
 
-def stored_values(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+def stored_values(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
     """Return the stored values [frames, rows, columns(, samples)] in the file's own type, without stray bits.
 
     The byte order is the machine's.
@@ -65,22 +75,22 @@ def stored_values(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[An
     said = ""
     for rung in _rungs(facts):
         try:
-            array = rung(dataset, data, facts)
+            array = rung(dataset, facts)
             array = array.astype(array.dtype.newbyteorder("="), copy=False)  # what views it must not swap its bytes
-            frames = array.reshape(-1, facts.rows, facts.columns, facts.samples)
+            frames = array.reshape(facts.frames, facts.rows, facts.columns, facts.samples)
             return frames if facts.samples > 1 else frames[..., 0]
-        except (MemoryError, Refused):
+        except (KeyboardInterrupt, SystemExit, MemoryError, Refused):
             raise
-        except Exception as error:  # decoders raise whatever they trip over
+        except BaseException as error:  # decoders raise whatever they trip over; panics of Rust are no Exception
             said = said or str(error)
     raise Refused("undecodable", said or f"no decoder for transfer syntax {facts.transfer_syntax}")
 
 
-def _rungs(facts: Facts) -> list[Callable[[FileDataset, bytes, Facts], NDArray[Any]]]:
+def _rungs(facts: Facts) -> list[Callable[[FileDataset, Facts], NDArray[Any]]]:
     syntax = facts.transfer_syntax
     if syntax == DEFLATED_FRAMES:
         return [_inflated]
-    if facts.bits == _PACKED_BITS:
+    if facts.bits == _PACKED_BITS and syntax in (*_LITTLE, ExplicitVRBigEndian):
         return [_by_gdcm]
     names = _LADDERS.get(syntax)
     if names is None and syntax.startswith((_JPEG + "5", _JPEG + "6")):
@@ -91,7 +101,7 @@ def _rungs(facts: Facts) -> list[Callable[[FileDataset, bytes, Facts], NDArray[A
     return [_by_gdcm if name == _GDCM_FILE else _plugin(name) for name in names if name in (*ready, _GDCM_FILE)]
 
 
-def _native(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+def _native(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
     stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
     if facts.samples == 1 and facts.bits in (8, 16, 32) and facts.transfer_syntax in _LITTLE and "PixelData" in dataset:
         # What most files of an archive are, without the detours that all the others need.
@@ -101,14 +111,16 @@ def _native(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
         top = high if isinstance(high, int) and stored - 1 < high < facts.bits else stored - 1
         return array if stored == facts.bits else keep_bits(array, stored, top)
     decoder: Any = get_decoder(UID(facts.transfer_syntax))
-    return np.asarray(decoder.as_array(dataset, raw=True)[0])
+    return np.asarray(decoder.as_array(dataset, raw=True, allow_excess_frames=False)[0])
 
 
-def _plugin(name: str) -> Callable[[FileDataset, bytes, Facts], NDArray[Any]]:
-    def decode(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
-        decoder = get_decoder(UID(facts.transfer_syntax))
-        array, _ = decoder.as_array(dataset, raw=True, decoding_plugin=name)
-        return array
+def _plugin(name: str) -> Callable[[FileDataset, Facts], NDArray[Any]]:
+    def decode(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
+        if name == "gdcm":
+            _frames_for_gdcm(dataset, facts)
+        decoder: Any = get_decoder(UID(facts.transfer_syntax))
+        # Frames beyond those that the header claims are no part of what was checked.
+        return np.asarray(decoder.as_array(dataset, raw=True, decoding_plugin=name, allow_excess_frames=False)[0])
 
     return decode
 
@@ -123,7 +135,7 @@ def keep_bits(array: NDArray[Any], stored: int, high: int) -> NDArray[Any]:
     return np.asarray((array << (width - 1 - high)) >> (width - stored))
 
 
-def _inflated(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
+def _inflated(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
     """Return frames that are deflated one by one, each to no more bytes than it needs."""
     pixels = facts.rows * facts.columns * facts.samples
     limit = (pixels * facts.bits + 7) // 8
@@ -135,7 +147,7 @@ def _inflated(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
     }  # fmt: skip
     decoder: Any = get_decoder(ExplicitVRLittleEndian)
     frames = []
-    for frame in generate_frames(dataset.PixelData, number_of_frames=facts.frames):
+    for frame in itertools.islice(generate_frames(dataset.PixelData, number_of_frames=facts.frames), facts.frames):
         plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, limit)
         if len(plain) < limit:
             raise Refused("truncated_pixels", f"{len(plain)} of {limit} bytes")
@@ -143,17 +155,14 @@ def _inflated(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
     return np.stack(frames)
 
 
-def _by_gdcm(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
-    """Return the stored values as GDCM reads the whole file: any JPEG, packed bits, GE's syntax."""
+def _by_gdcm(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
+    """Return the stored values as GDCM reads a file: any JPEG, packed bits, GE's syntax."""
     import gdcm
 
-    if facts.transfer_syntax.startswith(_JPEG):
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=facts.frames))
-        if codestream.frame_shape(frame) is None:
-            raise ValueError("no JPEG frame header")  # GDCM would end the process
+    plain = _pixels_alone(dataset, facts)
     # Has no name: a process that is killed here leaves no scan behind.
     with tempfile.TemporaryFile() as file:
-        file.write(data)
+        file.write(plain)
         file.seek(0)
         reader = gdcm.ImageReader()
         reader.SetFileName(f"/dev/fd/{file.fileno()}")
@@ -177,3 +186,40 @@ def _by_gdcm(dataset: FileDataset, data: bytes, facts: Facts) -> NDArray[Any]:
     if planar:
         array = array.reshape(facts.frames, facts.samples, -1).swapaxes(1, 2)
     return keep_bits(array, stored, stored - 1) if stored < 8 * array.dtype.itemsize else array
+
+
+def _frames_for_gdcm(dataset: FileDataset, facts: Facts) -> list[bytes]:
+    """Return the frames of JPEG and its kin, unless GDCM would end the process over them."""
+    frames = list(itertools.islice(generate_frames(dataset.PixelData, number_of_frames=facts.frames), facts.frames))
+    if facts.bits > 16 or any(codestream.frame_shape(frame) is None for frame in frames):
+        raise ValueError("no JPEG that GDCM reads")
+    return frames
+
+
+def _pixels_alone(dataset: FileDataset, facts: Facts) -> bytes:
+    """Return a DICOM file of nothing but pixels and what describes them.
+
+    GDCM parses a file by itself and allocates what its lengths claim: it never sees the file as it came.
+    """
+    kept = Dataset()
+    for keyword in ("PlanarConfiguration", "PixelRepresentation"):
+        setattr(kept, keyword, int(dataset.get(keyword) == 1))
+    for keyword in ("BitsStored", "HighBit"):
+        if isinstance(dataset.get(keyword), int):
+            setattr(kept, keyword, dataset[keyword].value)
+    kept.SamplesPerPixel, kept.PhotometricInterpretation = facts.samples, facts.photometric or "MONOCHROME2"
+    kept.NumberOfFrames, kept.BitsAllocated = facts.frames, facts.bits
+    kept.Rows, kept.Columns = facts.rows, facts.columns
+    kept.SOPClassUID, kept.SOPInstanceUID = SecondaryCaptureImageStorage, "2.25.1"
+    kept.file_meta = FileMetaDataset()
+    kept.file_meta.TransferSyntaxUID = UID(facts.transfer_syntax)
+    pixels, encapsulated = dataset.PixelData, facts.transfer_syntax.startswith(_JPEG)
+    if encapsulated:
+        pixels = encapsulate(_frames_for_gdcm(dataset, facts))
+    kept.PixelData = pixels
+    kept["PixelData"].VR, kept["PixelData"].is_undefined_length = "OB" if encapsulated else "OW", encapsulated
+    buffer = BytesIO()
+    implicit = facts.transfer_syntax in (ImplicitVRLittleEndian, GE_PRIVATE)
+    little = facts.transfer_syntax != ExplicitVRBigEndian
+    pydicom.dcmwrite(buffer, kept, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+    return buffer.getvalue()

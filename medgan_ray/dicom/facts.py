@@ -254,11 +254,12 @@ Sound = Callable[[Any], tuple[float, ...] | None]
 
 def _each(dataset: Dataset, frames: int, group: str, keywords: tuple[str, ...], sound: Sound) -> tuple[Any, ...]:
     """Return a value for each frame; empty if no frame has one."""
+    frames = min(max(frames, 0), MAX_FRAMES)
     listed = _lenient(dataset, 0, "", "PerFrameFunctionalGroupsSequence")
-    own = min(frames, len(listed) if hasattr(listed, "append") else 0, MAX_FRAMES)
+    own = min(frames, len(listed) if hasattr(listed, "append") else 0)
     # Frames without a group of their own have what all share.
     found = [_first_of(dataset, frame, group, keywords, sound) for frame in range(own + (own < frames))]
-    found += found[-1:] * (min(frames, MAX_FRAMES) - len(found))
+    found += found[-1:] * (frames - len(found))
     return tuple(found) if any(value is not None for value in found) else ()
 
 

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -25,8 +25,20 @@ MAX_INFLATED_BYTES = 1 << 28
 MAX_NESTING = 64
 """Sequences within sequences; real ones stay below ten."""
 
+MAX_READS = 1 << 20
+"""What parsing a file may take: an element takes one or two."""
+
+ITEM_READS = 10
+"""As many as an item of a sequence or a fragment of pixels costs, even if it is empty."""
+
+UNCOUNTED_BYTES = 640 << 10
+"""Of files up to this size reads are not counted: too few elements fit into them, and most slices are that small."""
+
 META_BYTES = 1 << 16
 """Where a deflated file has to say so: the file meta information comes first and is short."""
+
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""The tag (FFFE,E000) in either byte order; by chance it stands once in four gigabytes."""
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -48,9 +60,12 @@ _NEEDED = (
     *("BluePaletteColorLookupTableData", "AlphaPaletteColorLookupTableData"),
     *("SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData"),
     *("SegmentedBluePaletteColorLookupTableData", "Units", "DecayCorrection", "SUVType", "PresentationLUTShape"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ExtendedOffsetTable"),
-    *("ExtendedOffsetTableLengths", "FileSetID", *PIXEL_KEYWORDS),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "FileSetID", *PIXEL_KEYWORDS),
 )
+_OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+"""Left out: they say nothing that frames of one fragment don't, and may lie."""
+
+_PIXEL_TAGS = [tag_for_keyword(keyword) for keyword in PIXEL_KEYWORDS]
 _NEEDED_TAGS = [tag for keyword in _NEEDED if (tag := tag_for_keyword(keyword)) is not None]
 
 
@@ -72,6 +87,8 @@ def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> 
         raise Refused("not_an_image")
     try:
         dataset = _read(data, marked, None if whole else _tags(label_keyword))
+        for keyword in _OFFSETS:
+            dataset.pop(keyword, None)
         empty = not len(dataset) and not len(dataset.file_meta)
         _set_syntax(dataset)
         _check_nesting(dataset, 0)
@@ -80,6 +97,8 @@ def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> 
     except RecursionError:
         raise Refused("broken_header", "sequences nested too deeply") from None
     except Exception as error:  # pydicom raises whatever its parsing trips over
+        if isinstance(error.__context__, Refused):
+            raise error.__context__ from None  # pydicom has its own word for whatever befalls a sequence
         raise Refused("broken_header", str(error)) from None
     if empty:
         raise Refused("broken_header", "no elements")
@@ -93,13 +112,14 @@ def _tags(label_keyword: str) -> list[BaseTag | int]:
 
 def _read(data: bytes, marked: bool, tags: list[BaseTag | int] | None) -> FileDataset:
     if DeflatedExplicitVRLittleEndian.encode() in data[:META_BYTES]:
-        file = BytesIO(data)
+        file = _opened(data)
         file.seek(132 if marked else 0)
         meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2))
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            body = BytesIO(_inflate(memoryview(data)[file.tell() :]))
-            return FileDataset("", read_dataset(body, False, True, specific_tags=tags), None, meta, False, True)
-    return pydicom.dcmread(BytesIO(data), force=not marked, specific_tags=tags)
+            body = _opened(_inflate(memoryview(data)[file.tell() :]))
+            read = read_dataset(body, False, True, specific_tags=tags)
+            return FileDataset("", read, None, meta, False, True)
+    return pydicom.dcmread(_opened(data), force=not marked, specific_tags=tags)
 
 
 def _inflate(deflated: memoryview) -> bytes:
@@ -109,6 +129,25 @@ def _inflate(deflated: memoryview) -> bytes:
     if not inflater.eof and inflater.unconsumed_tail:
         raise Refused("too_large", f"it inflates to more than {MAX_INFLATED_BYTES} bytes")
     return body
+
+
+def _opened(data: bytes) -> BytesIO:
+    return BytesIO(data) if len(data) <= UNCOUNTED_BYTES else _Budgeted(data)
+
+
+class _Budgeted(BytesIO):
+    """Bytes that are read from so often and no more: pydicom parses element after element, needed or not."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._left -= ITEM_READS if data[:4] in _ITEMS else 1
+        if self._left < 0:
+            raise Refused("too_large", "too many elements and items")
+        return data
 
 
 def _set_syntax(dataset: FileDataset) -> None:
@@ -121,10 +160,14 @@ def _set_syntax(dataset: FileDataset) -> None:
 
 
 def _check_nesting(dataset: Dataset, depth: int) -> None:
-    """Refuse sequences nested too deeply; those of a known length are only bytes until somebody asks for them."""
+    """Refuse sequences nested too deeply, or of too many items in bytes that are parsed only when asked for."""
     if depth > MAX_NESTING:
         raise Refused("broken_header", f"sequences nested more than {MAX_NESTING} deep")
     for element in dataset.values():
+        if isinstance(element, RawDataElement) and element.VR in (None, "SQ", "UN") and element.tag not in _PIXEL_TAGS:
+            value = element.value or b""
+            if ITEM_READS * sum(value.count(item) for item in _ITEMS) > MAX_READS:
+                raise Refused("too_large", "too many items")
         if isinstance(element, DataElement) and element.VR == "SQ":
             for item in element.value:
                 _check_nesting(item, depth + 1)

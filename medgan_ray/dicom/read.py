@@ -5,7 +5,9 @@ transform, VOI where the modality asks for it, inversion. Untrusted bytes: call 
 """
 
 import hashlib
+import itertools
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -21,6 +23,9 @@ from medgan_ray.dicom.header import SliceHeader, gather_slices
 from medgan_ray.dicom.parse import PIXEL_KEYWORDS, open_dicom
 from medgan_ray.dicom.refusals import Refused
 from medgan_ray.dicom.volumes import is_volume, read_volume
+
+MAX_PICTURE_FRAMES = 1 << 12
+"""Pages of a TIFF, which can be a hundred bytes each, but take half a millisecond."""
 
 GREY_TOLERANCE = 8
 """Color channels that differ by no more than this are a grey picture saved as color (JPEG rounds its chroma)."""
@@ -38,13 +43,14 @@ class Scan:
     slices: tuple[SliceHeader, ...] = ()
 
 
-def read_scan(data: bytes, options: Options) -> Scan:
+def read_scan(data: bytes, options: Options, tell: Callable[[int], None] = lambda samples: None) -> Scan:
     """Return the values and facts of a file.
 
     Args:
         data: the whole file.
         options: what to take. When only looking, what ingest would refuse stands in ``facts.verdict``, and ``values``
             is None for it.
+        tell: is told how many samples a DICOM file claims, before a decoder is asked for them.
 
     Raises:
         Refused: with a code of ``REFUSALS``.
@@ -57,7 +63,7 @@ def read_scan(data: bytes, options: Options) -> Scan:
             if not options.volumes:
                 raise Refused("not_an_image", "a volume")
             return read_volume(data, options)
-        return _together(_read_dicom(data, options), data)
+        return _together(_read_dicom(data, options, tell), data)
 
 
 def _together(scan: Scan, data: bytes) -> Scan:
@@ -68,7 +74,7 @@ def _together(scan: Scan, data: bytes) -> Scan:
     return Scan(facts.replace(series=hashlib.sha256(data).hexdigest()), scan.values)
 
 
-def _read_dicom(data: bytes, options: Options) -> Scan:
+def _read_dicom(data: bytes, options: Options, tell: Callable[[int], None]) -> Scan:
     dataset = open_dicom(data, options.label_attribute, whole=options.headers)
     facts = gather(dataset)
     if options.label_attribute:
@@ -77,16 +83,17 @@ def _read_dicom(data: bytes, options: Options) -> Scan:
     if not options.inspect:
         if verdict:
             raise Refused(verdict)
-        scan = _values(_stored(dataset, data, facts, options), dataset, facts)
+        scan = _values(_stored(dataset, facts, options, tell), dataset, facts)
         return replace(scan, slices=_slices(dataset, scan.facts)) if options.headers else scan
     if verdict == "no_pixels":
         return Scan(facts.replace(verdict=verdict), None)
     try:
-        stored = _stored(dataset, data, facts, options)
+        stored = _stored(dataset, facts, options, tell)
     except Refused:
         if not verdict:
             raise
-        return Scan(facts.replace(verdict=verdict), None)
+        # The number of frames is a mere claim: no place is listed for each.
+        return Scan(facts.replace(verdict=verdict, positions=(), orientations=(), spacings=()), None)
     facts = facts.replace(stored_sha256=_digest(stored), frames=len(stored), verdict=verdict)
     if verdict:
         return Scan(facts, None)
@@ -101,9 +108,10 @@ def _slices(dataset: FileDataset, facts: Facts) -> tuple[SliceHeader, ...]:
     return gather_slices(dataset, facts, len(pixels))
 
 
-def _stored(dataset: FileDataset, data: bytes, facts: Facts, options: Options) -> NDArray[Any]:
+def _stored(dataset: FileDataset, facts: Facts, options: Options, tell: Callable[[int], None]) -> NDArray[Any]:
     _check_budget(dataset, facts, options.max_pixels)
-    return decoders.stored_values(dataset, data, facts)
+    tell(facts.rows * facts.columns * facts.frames * facts.samples)
+    return decoders.stored_values(dataset, facts)
 
 
 def _values(stored: NDArray[Any], dataset: FileDataset, facts: Facts) -> Scan:
@@ -151,12 +159,10 @@ def _digest(stored: NDArray[Any]) -> str:
 def _read_picture(data: bytes, options: Options) -> Scan:
     from PIL import Image, UnidentifiedImageError
 
+    codestream.check_scans(data)
     try:
         with Image.open(BytesIO(data), formats=("PNG", "JPEG", "TIFF")) as image:
-            frames = getattr(image, "n_frames", 1)
-            if image.width * image.height * frames > options.max_pixels:
-                raise Refused("too_large", f"{image.width} x {image.height} x {frames}")
-            values = np.stack([_picture_frame(image, index, options) for index in range(frames)])
+            values = np.stack(list(_picture_frames(image, options)))
     except (Refused, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -166,16 +172,27 @@ def _read_picture(data: bytes, options: Options) -> Scan:
     except Exception as error:  # Pillow raises whatever its parsing trips over
         raise Refused("undecodable", str(error)) from None
     facts = Facts(
-        kind="image", modality="OT", unit="grey", rows=values.shape[1], columns=values.shape[2], frames=frames,
+        kind="image", modality="OT", unit="grey", rows=values.shape[1], columns=values.shape[2], frames=len(values),
         samples=1, bits=8 * values.dtype.itemsize, stored_sha256=_digest(values) if options.inspect else "",
     )  # fmt: skip
     return Scan(facts, values)
 
 
-def _picture_frame(image: Any, index: int, options: Options) -> NDArray[Any]:
+def _picture_frames(image: Any, options: Options) -> Iterator[NDArray[Any]]:
+    """Yield frame after frame: to count those of a TIFF first would be to go through all of it."""
+    for index in itertools.count():
+        if index:
+            try:
+                image.seek(index)
+            except EOFError:
+                return
+        if index >= MAX_PICTURE_FRAMES or image.width * image.height * (index + 1) > options.max_pixels:
+            raise Refused("too_large", f"{image.width} x {image.height}, {index + 1} frames or more")
+        yield _picture_frame(image, options)
+
+
+def _picture_frame(image: Any, options: Options) -> NDArray[Any]:
     """Return one frame as uint8 or uint16 [H, W]."""
-    if index:
-        image.seek(index)
     if image.mode not in ("L", "RGB", "F") and not image.mode.startswith("I"):
         image = image.convert({"LA": "L", "1": "L"}.get(image.mode, "RGB"))
     array: NDArray[Any] = np.asarray(image)

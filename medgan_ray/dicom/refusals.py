@@ -16,7 +16,7 @@ REFUSALS = {
     "not_a_scan": "pixels that are no scan (segmentation, dose, parametric map, microscopy, photograph)",
     "over_memory": "decoding it took more memory than allowed",
     "secondary_capture": "a screen shot, scanned film or generated image; take them with ingest.secondary=true",
-    "too_large": "it claims more pixels than allowed",
+    "too_large": "it claims more pixels, or has more frames, items or parts, than allowed",
     "too_slow": "decoding it took longer than allowed",
     "truncated_pixels": "fewer bytes of pixels than the header claims",
     "undecodable": "no decoder reads its pixels",

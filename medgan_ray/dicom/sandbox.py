@@ -41,6 +41,12 @@ START_LIMIT_S = 60.0
 PIPE_BYTES = 1 << 20
 """A slice fits, so that a process goes on with the next file while the parent still works on this one."""
 
+DECODE_S = 4.0
+"""What decoding may take however small an image is: some decoders go on for long after bits that are wrong."""
+
+SAMPLES_PER_S = 2_000_000
+"""Slower than any decoder is, even if others want the machine."""
+
 _DTYPES = ("int16", "uint16", "uint8", "float32")
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
 _KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
@@ -49,7 +55,10 @@ _KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost: seconds, and bytes of address space for the process that decodes it."""
+    """What one file may cost: seconds, and bytes of address space for the process that decodes it.
+
+    Pixels of few samples must be there sooner; see ``DECODE_S``.
+    """
 
     file_s: float = 20.0
     memory_bytes: int = 1536 << 20
@@ -328,13 +337,18 @@ def serve(begin: Begin | None = None) -> None:
     options, limits = Options(**told["options"]), Limits(**told["limits"])
     then = begin(told["step"]) if begin else None
 
+    longest_s = limits.file_s * 1.25 + 1
+
+    def hurry(samples: int) -> None:
+        signal.setitimer(signal.ITIMER_REAL, min(longest_s, DECODE_S + samples / SAMPLES_PER_S))
+
     def read_scan(request: dict[str, Any], payload: bytes) -> Any:
-        return read.read_scan(payload if request["path"] is None else _load(request["path"], limits), options)
+        return read.read_scan(payload if request["path"] is None else _load(request["path"], limits), options, hurry)
 
     gc.freeze()  # what was imported stays: no need to look through it again and again
     for request, payload in asked:
         # If the parent is gone, nobody else ends a decoder that hangs.
-        signal.setitimer(signal.ITIMER_REAL, limits.file_s * 1.25 + 1)
+        signal.setitimer(signal.ITIMER_REAL, longest_s)
         begun = time.monotonic()
         header, values = _answer(functools.partial(read_scan, request, payload), then, options.inspect)
         signal.setitimer(signal.ITIMER_REAL, 0)

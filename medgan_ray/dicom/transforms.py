@@ -20,6 +20,8 @@ PROJECTION_MODALITIES = ("CR", "DX", "MG", "XA", "RF", "PX", "IO", "RG")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 AIR_HU = -1000.0
+MAX_SEGMENTED = 1 << 17
+"""Entries and segments of a palette that is written in segments (PS3.3 C.7.9.2): a table has at most 65536 entries."""
 LARGEST = 1e12
 """Rescaled values beyond this are nobody's measurement."""
 
@@ -148,7 +150,7 @@ def _voi(values: NDArray[Any], dataset: Dataset) -> NDArray[np.float32] | None:
     tables = dataset.get("VOILUTSequence")
     if tables:
         shown, highest = _look_up(np.rint(values), tables[0])
-        return np.asarray(shown / highest, np.float32)
+        return np.asarray(np.minimum(shown / highest, 1), np.float32)  # entries may have more bits than they say
     shared = "PerFrameFunctionalGroupsSequence" not in dataset
     windows = [_window_of(dataset, frame) for frame in range(1 if shared else len(values))]
     known = [each for each in windows if each is not None]
@@ -168,7 +170,7 @@ def _window_of(dataset: Dataset, frame: int) -> tuple[float, float, str] | None:
         center, width = float(first[0]), float(first[1])
     except Exception:  # pydicom parses values when they are asked for, and raises whatever that trips over
         return None
-    return (center, width, str(first[2] or "LINEAR")) if math.isfinite(center + width) else None
+    return (center, width, str(first[2] or "LINEAR")) if abs(center) <= LARGEST and abs(width) <= LARGEST else None
 
 
 def window(values: NDArray[Any], center: float, width: float, function: str = "LINEAR") -> NDArray[np.float32]:
@@ -199,6 +201,8 @@ def brightness(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[
     """
     if facts.photometric == "PALETTE COLOR":
         try:
+            for name in ("Red", "Green", "Blue", "Alpha"):
+                _check_segments(dataset, name)
             color = apply_color_lut(stored, dataset)
         except Exception as error:  # a broken table
             raise Refused("broken_header", f"palette: {error}") from None
@@ -210,6 +214,33 @@ def brightness(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[
         luminance = stored[..., 0]
         return luminance if luminance.dtype == np.uint8 and bits == 8 else _to_8_bits(luminance, bits)
     return luma(stored, bits)
+
+
+def _check_segments(dataset: Dataset, name: str) -> None:
+    """Raise if a segmented palette unpacks to more than a table holds: a few bytes can ask for gigabytes."""
+    data = dataset.get(f"Segmented{name}PaletteColorLookupTableData")
+    if data:
+        kind = "<u1" if dataset[f"{name}PaletteColorLookupTableDescriptor"].value[2] == 8 else "<u2"
+        words = np.frombuffer(data, kind, len(data) // np.dtype(kind).itemsize)
+        if _segmented_entries(words, 0, len(words)) > MAX_SEGMENTED:
+            raise ValueError("its segments have too many entries")
+
+
+def _segmented_entries(words: NDArray[Any], at: int, segments: int, inner: bool = False) -> int:
+    """Return how many entries and segments there are, or more than ``MAX_SEGMENTED``."""
+    total, pointer = 0, 4 if words.dtype.itemsize == 1 else 2
+    while segments and at + 1 < len(words) and total <= MAX_SEGMENTED:
+        code, length = int(words[at]), int(words[at + 1])
+        at, segments = at + 2, segments - 1
+        if code == 2:  # again some segments that were there before, but none of this kind
+            if inner:
+                return MAX_SEGMENTED + 1
+            start = int.from_bytes(words[at : at + pointer].tobytes(), "little")
+            total, at = total + _segmented_entries(words, start, length, inner=True), at + pointer
+        else:  # values as they are, or a line to a value
+            total, at = total + length, at + (length if code == 0 else 1)
+        total += 1
+    return total
 
 
 def luma(color: NDArray[Any], bits: int = 8) -> NDArray[np.uint8]:

@@ -12,6 +12,9 @@ from medgan_ray.dicom.facts import numbers, text
 from medgan_ray.dicom.refusals import Refused
 
 GRAMS_PER_KILOGRAM = 1000.0
+MOST_KG = 1000.0
+LEAST_BQ = 1.0
+"""Beyond these nobody is weighed, and nothing is seen."""
 MOST_HALF_LIVES = 10.0
 """Between injection and scan; beyond that one of the times is wrong."""
 
@@ -35,7 +38,10 @@ def suv_factor(dataset: Dataset) -> float:
     isotope = sequence[0]
     weight_kg = _positive(dataset, "PatientWeight")
     dose_bq = _positive(isotope, "RadionuclideTotalDose")
-    return weight_kg * GRAMS_PER_KILOGRAM / (dose_bq * _left(dataset, isotope))
+    left_bq = dose_bq * _left(dataset, isotope)
+    if left_bq < LEAST_BQ or weight_kg > MOST_KG:
+        raise Refused("no_suv", f"{weight_kg:g} kg and {left_bq:g} Bq")
+    return weight_kg * GRAMS_PER_KILOGRAM / left_bq
 
 
 def _left(dataset: Dataset, isotope: Dataset) -> float:

@@ -30,9 +30,12 @@ MAX_BYTES = 512 << 20
 """Unpacked bytes of one volume."""
 MAX_MEMBERS = 10_000
 """Arrays in one NPZ."""
+MAX_GZIP_MEMBERS = 1 << 16
+"""Parts of one gzip file: bgzip writes one for 64 kB."""
+_GZIP_BYTES = 1 << 14
 _HEADER_BYTES = 544
 _NPY_HEADER = 10_000
-_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
+_ZIP, _ZIP_ENTRY, _GZIP = b"PK\x03\x04", b"PK\x01\x02", b"\x1f\x8b"
 
 
 def is_volume(data: bytes) -> bool:
@@ -85,12 +88,16 @@ def _unzip(data: bytes, limit: int, *, whole: bool = True) -> bytes:
     Raises:
         Refused: ``truncated_pixels`` if gzip is broken and what it holds is wanted whole.
     """
-    unpacked, rest = bytearray(), data
+    unpacked, packed, members = bytearray(), BytesIO(data), 0
+    unpacker, rest = zlib.decompressobj(31), b""
     try:
-        while len(unpacked) < limit and rest:
-            unpacker = zlib.decompressobj(31)
+        while len(unpacked) < limit and (rest or (rest := packed.read(_GZIP_BYTES))):
             unpacked += unpacker.decompress(rest, limit - len(unpacked))
-            rest = unpacker.unused_data
+            rest = unpacker.unused_data or unpacker.unconsumed_tail
+            if unpacker.eof:
+                unpacker, members = zlib.decompressobj(31), members + 1
+            if members > MAX_GZIP_MEMBERS:
+                raise Refused("too_large", f"more than {MAX_GZIP_MEMBERS} parts")
     except zlib.error as error:
         if whole and len(unpacked) < limit:
             raise Refused("truncated_pixels", str(error)) from None
@@ -174,8 +181,10 @@ def _axial(values: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[A
 
 def _read_npz(data: bytes) -> tuple[NDArray[Any], NDArray[Any], dict[str, Any]]:
     """Return stored values, frames, and no geometry, of the array ``image`` or the first of 2 to 4 dimensions."""
+    if data.count(_ZIP_ENTRY) > MAX_MEMBERS:  # before the directory is parsed
+        raise Refused("too_large", f"more than {MAX_MEMBERS} members")
     with zipfile.ZipFile(BytesIO(data)) as archive:
-        members = [info for info in archive.infolist()[:MAX_MEMBERS] if info.filename.endswith(".npy")]
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
         for info in sorted(members, key=lambda info: info.filename != "image.npy"):
             if info.flag_bits & 1:
                 raise Refused("undecodable", "encrypted")

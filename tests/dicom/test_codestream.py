@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
 
-from medgan_ray.dicom.codestream import RLE_EXPANSION, check_frames, frame_shape, is_picture, looks_like_dicom
+from medgan_ray.dicom.codestream import (
+    RLE_EXPANSION,
+    check_frames,
+    check_scans,
+    frame_shape,
+    is_picture,
+    looks_like_dicom,
+)
 from medgan_ray.dicom.refusals import Refused
 
 
@@ -75,3 +82,15 @@ def test_bytes_cannot_hold_more_than_their_code_allows() -> None:
 @pytest.mark.parametrize(("data", "code"), [(b"\xfe\xff\x00\xe0\0\0\0\0", "no_pixels"), (b"garbage!", "undecodable")])
 def test_broken_encapsulation_has_a_code(data: bytes, code: str) -> None:
     assert code_of(data) == code
+
+
+def test_scans_over_and_over_are_refused() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((1024, 1024), np.uint8)).save(buffer, "JPEG", progressive=True)
+    progressive = buffer.getvalue()
+    check_scans(progressive)
+    check_scans(b"no JPEG" + b"\xff\xda" * 10_000)
+    scan = progressive.rindex(b"\xff\xda")
+    with pytest.raises(Refused) as refused:
+        check_scans(progressive[:scan] + progressive[scan : scan + 12] * 1024 + progressive[scan:])
+    assert refused.value.code == "too_large"

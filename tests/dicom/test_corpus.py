@@ -85,9 +85,8 @@ def test_lossy_jpeg_is_within_one_of_a_second_decoder(dicom_corpus: Path, tmp_pa
 
 
 def read_here(path: Path) -> NDArray[np.generic]:
-    data = path.read_bytes()
-    dataset = open_dicom(data)
-    return stored_values(dataset, data, gather(dataset))
+    dataset = open_dicom(path.read_bytes())
+    return stored_values(dataset, gather(dataset))
 
 
 def read_by_dcmtk(path: Path, folder: Path) -> NDArray[np.generic]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -26,9 +27,9 @@ from pydicom.uid import (
 
 from medgan_ray.dicom import decoders, phantom
 from medgan_ray.dicom.decoders import DEFLATED_FRAMES, keep_bits, stored_values
-from medgan_ray.dicom.facts import gather
+from medgan_ray.dicom.facts import Options, gather
 from medgan_ray.dicom.parse import open_dicom
-from medgan_ray.dicom.sandbox import Source, decode
+from medgan_ray.dicom.sandbox import Limits, Source, decode, decode_one
 
 DRAWN = np.random.default_rng(3)
 
@@ -53,7 +54,7 @@ def decoded(dataset: Dataset, change: Callable[[bytes], bytes] = bytes) -> NDArr
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     data = change(buffer.getvalue())
     opened = open_dicom(data)
-    return stored_values(opened, data, gather(opened))
+    return stored_values(opened, gather(opened))
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4"])
@@ -69,7 +70,7 @@ def test_native_integers(kind: str, syntax: UID) -> None:
         buffer = io.BytesIO()
         pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
         data = buffer.getvalue()
-        found = stored_values(open_dicom(data), data, gather(open_dicom(data)))
+        found = stored_values(open_dicom(data), gather(open_dicom(data)))
     else:
         found = decoded(dataset)
     np.testing.assert_array_equal(found, values)
@@ -157,7 +158,7 @@ def test_the_next_rung_reads_what_the_first_ones_cannot() -> None:
     assert isinstance(path, str)
     data = Path(path).read_bytes()
     opened = open_dicom(data)
-    found = stored_values(opened, data, gather(opened))
+    found = stored_values(opened, gather(opened))
     assert found.shape == (1, 1024, 256)
     by_dcmtk = "d30242775a414c01d616447854ebe3f2b20259822894bcd6891f879bcdcbf313"
     assert hashlib.sha256(found.astype("<u2").tobytes()).hexdigest() == by_dcmtk
@@ -182,3 +183,58 @@ def test_all_rungs_failing_has_a_code() -> None:
 def test_libjpeg_is_never_needed_and_always_last() -> None:
     ladders = [decoders._LADDERS[f"1.2.840.10008.1.2.4.{end}"] for end in ("50", "51", "57", "70", "80", "81")]
     assert all(ladder[-1] == "pylibjpeg" and len(ladder) > 1 for ladder in ladders)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, RLELossless, JPEG2000Lossless])
+def test_frames_beyond_the_claim_are_not_read(syntax: UID) -> None:
+    """They are no part of what was checked against the limits."""
+    values = DRAWN.integers(0, 200, (3, 48, 64)).astype("u2")
+    dataset = scan(values)
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = values.astype(">u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+    else:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.NumberOfFrames = 2
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, little_endian=syntax != ExplicitVRBigEndian, implicit_vr=False)
+    opened = open_dicom(buffer.getvalue())
+    np.testing.assert_array_equal(stored_values(opened, gather(opened)), values[:2])
+
+
+def test_deflated_frames_beyond_the_claim_are_not_read() -> None:
+    values = DRAWN.integers(0, 9, (3, 20, 30)).astype("<i2")
+    dataset = scan(values)
+    frames = [zlib.compress(frame.tobytes(), wbits=-15) for frame in values]
+    dataset.PixelData, dataset.NumberOfFrames = encapsulate(frames), 2
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    same_length = DEFLATED_FRAMES.encode() + b"\0"
+    found = decoded(dataset, lambda data: data.replace(JPEG2000Lossless.encode(), same_length, 1))
+    np.testing.assert_array_equal(found, values[:2])
+
+
+def test_gdcm_meets_nothing_but_pixels() -> None:
+    """It takes the lengths of this file's header for others, and allocates a gigabyte before it notices."""
+    path = get_testdata_file("SC_rgb_jpeg.dcm", download=False)
+    assert isinstance(path, str)
+    data = bytearray(Path(path).read_bytes())
+    at = data.index(b"\x28\x00\x03\x01\x02\x00\x00\x00") + 8
+    data[at : at + 2] = b"\x02\x00"  # no Pixel Representation: every decoder before GDCM refuses it
+    limits, options = Limits(memory_bytes=900 << 20), Options(luma=True, secondary=True)
+    outcome = decode_one(Source("misread", fetch=partial(bytes, data)), options, limits)
+    assert outcome.refusal == "" and outcome.values is not None and outcome.values.shape == (1, 256, 256)
+
+
+def test_a_panic_is_a_decoder_that_fails() -> None:
+    """The first decoder of RLE panics on a run of 33 where 16 bytes are left; the next one reads what it can."""
+    whole, over = b"\x0f" + bytes(16) + b"\x80", b"\x20" + bytes(33)
+    dataset = scan(np.zeros((4, 4), "u2"))
+    dataset.PixelData = encapsulate([struct.pack("<16I", 2, 64, 64 + len(whole), *[0] * 13) + whole + over])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    outcome = decode_one(Source("panic", fetch=buffer.getvalue))
+    assert outcome.refusal == "" and outcome.values is not None and not outcome.values.any()

@@ -125,3 +125,9 @@ def test_frames_that_are_only_claimed_cost_nothing() -> None:
     assert len(facts.positions) == MAX_FRAMES
     assert facts.positions[0] == (0, 0, 1)
     assert facts.positions[1] == facts.positions[-1] != (0, 0, 1)
+
+
+def test_a_negative_number_of_frames_has_no_places() -> None:
+    dataset = header()
+    dataset.NumberOfFrames = -(10**30)
+    assert gather(dataset).positions == ()

@@ -127,3 +127,22 @@ def test_the_label_is_read_only_when_asked_for() -> None:
     scan = read_scan(data, Options(label_attribute="StudyDescription"))
     assert scan.facts.label == "pneumonia"
     assert read_scan(data, Options()).facts.label == ""
+
+
+def test_elements_and_items_are_parsed_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a sequence is parsed with the file (of undefined length) or when it is asked for."""
+    monkeypatch.setattr(parse, "UNCOUNTED_BYTES", 0)
+    for undefined in (True, False):
+        dataset = header()
+        dataset.ModalityLUTSequence = Sequence([Dataset() for _ in range(200)])
+        dataset["ModalityLUTSequence"].is_undefined_length = undefined
+        for data in (written(dataset), deflated(dataset)):
+            monkeypatch.setattr(parse, "MAX_READS", 10_000)
+            assert open_dicom(data).Rows == 16
+            monkeypatch.setattr(parse, "MAX_READS", 1900)
+            with pytest.raises(Refused) as refused:
+                open_dicom(data)
+            assert refused.value.code == "too_large"
+    monkeypatch.setattr(parse, "MAX_READS", 20)
+    with pytest.raises(Refused):
+        open_dicom(written(header()))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from medgan_ray.dicom import phantom
+from medgan_ray.dicom import phantom, read
 from medgan_ray.dicom.facts import Options
 from medgan_ray.dicom.read import Scan, read_scan
 from medgan_ray.dicom.refusals import Refused
@@ -198,3 +198,24 @@ def test_frames_of_one_file_that_names_nobody_belong_together() -> None:
 def test_looking_only_names_the_verdict() -> None:
     scan = scan_with(lambda dataset: setattr(dataset, "BurnedInAnnotation", "YES"), options=Options(inspect=True))
     assert (scan.facts.verdict, len(scan.facts.stored_sha256)) == ("burned_in", 64)
+
+
+def test_pages_of_a_tiff_are_frames_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [Image.fromarray(np.full((8, 8), index, np.uint8)) for index in range(5)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    scan = read_scan(buffer.getvalue(), Options())
+    assert scan.values is not None and scan.facts.frames == 5
+    assert scan.values[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(read, "MAX_PICTURE_FRAMES", 4)
+    with pytest.raises(Refused) as refused:
+        read_scan(buffer.getvalue(), Options())
+    assert refused.value.code == "too_large"
+
+
+def test_what_is_refused_anyway_lists_no_places_of_frames_that_are_only_claimed() -> None:
+    def claim(dataset: Dataset) -> None:
+        dataset.NumberOfFrames, dataset.BurnedInAnnotation = 65535, "YES"
+
+    facts = scan_with(claim, options=Options(inspect=True)).facts
+    assert (facts.verdict, facts.positions, facts.stored_sha256) == ("burned_in", (), "")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from medgan_ray.dicom import phantom
 from medgan_ray.dicom.facts import Options
-from medgan_ray.dicom.sandbox import BATCH_FILES, Limits, Source, decode, decode_one
+from medgan_ray.dicom.sandbox import BATCH_FILES, DECODE_S, Limits, Source, Step, decode, decode_one
+from tests.dicom.processes import children
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +24,6 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
         path.write_bytes(phantom.encode(drawn, 0))
         sources.append(Source(drawn.name, path=str(path)))
     return sources
-
-
-def children() -> list[Path]:
-    """Return the /proc folders of this process's own decoding processes."""
-    found = []
-    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if b"medgan_ray.dicom.sandbox" in Path("/proc", pid, "cmdline").read_bytes():
-                found.append(Path("/proc", pid))
-    return found
 
 
 def test_outcomes_come_in_order_whatever_the_number_of_workers(scans: list[Source]) -> None:
@@ -57,6 +48,13 @@ def test_a_file_that_hangs_costs_only_itself(scans: list[Source], tmp_path: Path
     hanging = Source("never.dcm", path=str(tmp_path / "never.dcm"))
     outcomes = list(decode([scans[0], hanging, scans[1]], 1, limits=Limits(file_s=1.0)))
     assert [outcome.refusal for outcome in outcomes] == ["", "too_slow", ""]
+
+
+@pytest.mark.fuzz
+def test_a_small_image_must_be_there_soon(scans: list[Source]) -> None:
+    outcome = next(decode(scans[:1], 1, limits=Limits(file_s=60), step=Step("tests.dicom.sleeper")))
+    assert outcome.refusal == "too_slow"
+    assert DECODE_S <= outcome.seconds < 2 * DECODE_S
 
 
 @pytest.mark.fuzz

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from medgan_ray.dicom.facts import Facts
 from medgan_ray.dicom.refusals import Refused
@@ -184,3 +185,43 @@ def test_numbers_that_are_none_are_refused() -> None:
     with pytest.raises(Refused) as refused:
         rescaled(np.array([[[1, np.nan]]], np.float32))
     assert refused.value.code == "unsupported_pixels"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(("center", "width"), [("nan", "400"), ("40", "inf"), ("1e300", "400")])
+def test_a_window_of_no_numbers_is_none(center: str, width: str) -> None:
+    values, unit = to_values(np.array([[[0, 4095]]], np.uint16), xray(WindowCenter=center, WindowWidth=width), CR)
+    assert (values.tolist(), unit) == ([[[0, 4095]]], "relative")
+
+
+def test_entries_with_more_bits_than_they_say_stay_on_the_display() -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [2, 0, 8], np.array([51, 65535], "<u2").tobytes()
+    values, _ = to_values(np.array([[[0, 1]]], np.uint16), xray(VOILUTSequence=[table]), CR)
+    assert values == pytest.approx(np.array([[[0.2, 1]]]))
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ([0, 1, 0, 1, 255, 65535], True),  # a value and a line
+        ([0, 2, 0, 65535, 2, 1, 0, 0] * 3, True),  # values, and the same again
+        ([0, 1, 5, *[1, 65535, 7] * 3], False),
+        ([0, 1, 5, *[1, 65535, 7, 2, 2, 0, 0] * 3], False),
+        ([0, 1, 5, 2, 2, 0, 0, 2, 3, 0, 0], False),  # a repetition within a repetition
+    ],
+)
+def test_segmented_palettes_are_as_long_as_a_table_can_be(words: list[int], taken: bool) -> None:
+    dataset = Dataset()
+    for color in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(dataset, f"Segmented{color}PaletteColorLookupTableData", np.array(words, "<u2").tobytes())
+    dataset.BitsStored, dataset.BitsAllocated, dataset.PixelRepresentation = 8, 8, 0
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    stored, facts = np.array([[[0, 1]]], np.uint8), Facts(photometric="PALETTE COLOR", bits=8)
+    if taken:
+        assert brightness(stored, dataset, facts)[0, 0, 0] == 0
+    else:
+        with pytest.raises(Refused, match="segments"):
+            brightness(stored, dataset, facts)

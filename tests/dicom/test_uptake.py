@@ -61,6 +61,8 @@ def test_values_corrected_to_the_injection_and_ready_ones() -> None:
         ("RadiopharmaceuticalStartTime", "noon"),
         ("RadionuclideHalfLife", "0"),
         ("RadionuclideTotalDose", None),
+        ("RadionuclideTotalDose", "1e-300"),
+        ("PatientWeight", "1e300"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")

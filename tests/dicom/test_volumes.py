@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from medgan_ray.dicom import volumes
 from medgan_ray.dicom.facts import Options
 from medgan_ray.dicom.refusals import Refused
 from medgan_ray.dicom.volumes import MAX_FRAMES, is_volume, read_volume
@@ -131,3 +132,16 @@ def test_an_npz_that_lies_or_holds_objects_is_refused(values: np.ndarray) -> Non
     np.savez(plain, image=values)
     assert refusal(plain.getvalue().replace(b"(4, 5, 6)", b"(4, 5, 9)")) in ("truncated_pixels", "broken_header")
     assert refusal(plain.getvalue().replace(b"(4, 5, 6)", b"(99999,9)")) in ("truncated_pixels", "broken_header")
+
+
+def test_parts_and_members_are_counted_before_they_are_read(
+    values: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = nifti(values)
+    parts = b"".join(gzip.compress(image[start : start + 50]) for start in range(0, len(image), 50))
+    plain = read_volume(image, Options()).values
+    assert plain is not None and np.array_equal(read_volume(parts, Options()).values, plain)  # type: ignore[arg-type]
+    monkeypatch.setattr(volumes, "MAX_GZIP_MEMBERS", 5)
+    assert refusal(parts) == "too_large"
+    monkeypatch.setattr(volumes, "MAX_MEMBERS", 1)
+    assert refusal(npz(image=values, other=values)) == "too_large"
