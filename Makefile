@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
+CASES  ?= 100000
 
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -42,4 +43,4 @@ chaos: venv
 	$(BIN)/python -m pytest -m chaos --timeout=900
 
 fuzz: venv
-	$(BIN)/python -m pytest -m fuzz --timeout=900
+	$(BIN)/python -m pytest -m fuzz --fuzz-cases=$(CASES) --timeout=14400

@@ -26,6 +26,12 @@ os.environ.update(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say how many broken files are read, and which."""
+    parser.addoption("--fuzz-cases", type=int, help="how many mutations tests/dicom/test_fuzz.py reads, with a report")
+    parser.addoption("--fuzz-first", type=int, default=0, help="the number of the first one")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests' caches and keys out of the user's own."""

@@ -4,7 +4,6 @@ Sources: DICOM PS3.3 C.7.5.1.1.2 (pixel padding), C.11.1 (modality LUT), C.11.2 
 interpretation); ITU-R BT.601 (luma).
 """
 
-import math
 from typing import Any
 
 import numpy as np
