@@ -1,0 +1,1 @@
+"""What benchmarks/ingest.py times: each file runs by itself, in the environment of what it measures."""
