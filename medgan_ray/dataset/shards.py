@@ -4,16 +4,18 @@ The tensors are listed in ``Samples``. The only metadata key is ``medgan``, hold
 several keys in random order, which would break content addressing.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import struct
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from medgan_ray.dataset.manifest import FORMAT, ShardEntry, canonical
@@ -22,6 +24,10 @@ from medgan_ray.store import Store
 
 SHARD_BYTES = 64 * 2**20
 HEADER_LIMIT = 2**20
+COPY_BYTES = 1 << 20
+_ORDER = ("F32", "I32", "U16", "I16")
+"""How safetensors orders tensors of different types; those of one type are in the order of their names."""
+
 _DTYPES = {"U16": np.uint16, "I32": np.int32, "I16": np.int16, "F32": np.float32}
 
 
@@ -79,12 +85,12 @@ class Samples:
 
 
 class ShardWriter:
-    """Write one split's samples to a store; at most one shard is held in memory."""
+    """Write one split's samples to a store; they wait for a shard to be full in temporary files, not in memory."""
 
     def __init__(self, store: Store, split: str, recipe_digest: str, shard_bytes: int = SHARD_BYTES) -> None:
         self._store, self._shard_bytes, self._split = store, shard_bytes, split
         self._metadata = {"format": FORMAT, "split": split, "recipe": recipe_digest}
-        self._pending: list[Samples] = []
+        self._pending: dict[str, _Pending] = {}
         self._pending_samples = 0
         self._entries: list[ShardEntry] = []
 
@@ -97,7 +103,10 @@ class ShardWriter:
         start = 0
         while start < len(samples):
             part = samples.rows(slice(start, start + capacity - self._pending_samples))
-            self._pending.append(part)
+            for name, values in part.tensors().items():
+                if name not in self._pending:
+                    self._pending[name] = _Pending(values)
+                self._pending[name].add(values)
             self._pending_samples += len(part)
             start += len(part)
             if self._pending_samples >= capacity:
@@ -111,12 +120,58 @@ class ShardWriter:
     def _flush(self) -> None:
         if not self._pending:
             return
-        samples = Samples.concatenate(self._pending)
-        self._pending, self._pending_samples = [], 0
-        data = safetensors.numpy.save(samples.tensors(), metadata={"medgan": canonical(self._metadata).decode()})
-        digest = hashlib.sha256(data).hexdigest()
-        self._store.create(shard_key(digest), data)
-        self._entries.append(ShardEntry(sha256=digest, split=self._split, samples=len(samples), bytes=len(data)))
+        count, pending = self._pending_samples, self._pending
+        self._pending, self._pending_samples = {}, 0
+        with contextlib.ExitStack() as stack:
+            for tensor in pending.values():
+                stack.enter_context(tensor.file)
+            # Has no name: real pixels must not outlive an interrupted run.
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="medgan-shard-"))
+            digest = _assemble(file, pending, count, {"medgan": canonical(self._metadata).decode()})
+            size, key = file.tell(), shard_key(digest)
+            if not self._store.exists(key):
+                self._store.upload(key, Path(f"/dev/fd/{file.fileno()}"))
+        self._entries.append(ShardEntry(sha256=digest, split=self._split, samples=count, bytes=size))
+
+
+class _Pending:
+    """The rows of one tensor, in a temporary file without a name."""
+
+    def __init__(self, like: NDArray[Any]) -> None:
+        self.dtype = next(name for name, kind in _DTYPES.items() if kind == like.dtype)
+        self.shape = like.shape[1:]
+        self.file = tempfile.TemporaryFile(prefix="medgan-tensor-")  # noqa: SIM115 - closed when the shard is written
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Append rows."""
+        if values.size:
+            self.file.write(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data.cast("B"))
+
+
+def _assemble(file: BinaryIO, pending: dict[str, _Pending], count: int, metadata: dict[str, str]) -> str:
+    """Write a safetensors file, byte for byte as its library would from memory; return its SHA-256."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    ordered = sorted(pending.items(), key=lambda item: (_ORDER.index(item[1].dtype), item[0]))
+    end = 0
+    for name, tensor in ordered:
+        start, end = end, end + tensor.file.tell()
+        header[name] = {"dtype": tensor.dtype, "shape": [count, *tensor.shape], "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    for part in _parts(struct.pack("<Q", len(text)) + text, [tensor.file for _, tensor in ordered]):
+        digest.update(part)
+        file.write(part)
+    file.flush()
+    return digest.hexdigest()
+
+
+def _parts(head: bytes, files: list[BinaryIO]) -> Iterator[bytes]:
+    yield head
+    for file in files:
+        file.seek(0)
+        while part := file.read(COPY_BYTES):
+            yield part
 
 
 def shard_key(digest: str) -> str:

@@ -1,10 +1,14 @@
 """Shards are content-addressed, memory-mapped, and refused when they are not whole."""
 
+import hashlib
+
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from medgan_ray.dataset.batches import open_dataset
-from medgan_ray.dataset.shards import open_shard
+from medgan_ray.dataset.manifest import FORMAT, canonical
+from medgan_ray.dataset.shards import Samples, ShardWriter, open_shard, shard_key
 from medgan_ray.errors import InputError
 from medgan_ray.store import open_store
 from tests.builders import write_dataset
@@ -13,6 +17,30 @@ from tests.builders import write_dataset
 def test_the_same_samples_give_the_same_shards(tmp_path):
     one, two = write_dataset(str(tmp_path / "a")), write_dataset(str(tmp_path / "b"))
     assert one == two
+
+
+@pytest.mark.parametrize(("columns", "paired"), [(1, True), (0, False)])
+def test_a_shard_is_the_file_that_safetensors_writes(tmp_path, columns, paired):
+    draw, count = np.random.default_rng(0), 5
+    image, pair = draw.integers(0, 65536, (2, count, 1, 8, 8), np.uint16)
+    samples = Samples(
+        image=image,
+        label=draw.integers(-1, 9, (count, columns), np.int32),
+        subject=np.arange(count, dtype=np.int32),
+        attribute=draw.integers(-1, 9, (count, 4 * columns), np.int16),
+        spacing=draw.random((count, 2), np.float32),
+        pair=pair if paired else None,
+    )
+    store = open_store(str(tmp_path))
+    writer = ShardWriter(store, "train", 'a "recipe"')
+    for rows in (slice(0, 2), slice(2, count)):
+        writer.add(samples.rows(rows))
+    (entry,) = writer.close()
+    metadata = {"medgan": canonical({"format": FORMAT, "split": "train", "recipe": 'a "recipe"'}).decode()}
+    expected = safetensors.numpy.save(samples.tensors(), metadata=metadata)
+    assert store.read(shard_key(entry.sha256)) == expected
+    assert entry.sha256 == hashlib.sha256(expected).hexdigest()
+    assert (entry.samples, entry.bytes) == (count, len(expected))
 
 
 def test_samples_are_views_of_the_file(tmp_path):
