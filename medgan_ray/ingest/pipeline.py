@@ -31,7 +31,8 @@ from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.ingest.spool import Spool
 from medgan_ray.store import Store, open_store
 
-CHUNK = 256
+CHUNK_PIXELS = 1 << 18
+"""Of images that are mapped at a time: more would only take memory."""
 NOTES = 20
 """Series that a result describes, at most."""
 
@@ -286,5 +287,6 @@ class _Second:
             else:
                 together.setdefault(record.series or f"file {record.item}", []).append(position)
         yield from together.values()
-        for start in range(0, len(fixed), CHUNK):
-            yield fixed[start : start + CHUNK]
+        chunk = max(1, CHUNK_PIXELS // (self._recipe.size[0] * self._recipe.size[1]))
+        for start in range(0, len(fixed), chunk):
+            yield fixed[start : start + chunk]

@@ -58,7 +58,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; an unknown spacing is null."""
-        values = dataclasses.asdict(self)
+        values = {name: getattr(self, name) for name in self.__slots__}
         values["spacing"] = self.spacing if math.isfinite(self.spacing[0]) else None
         return values
 
