@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from medgan_ray.dicom import codestream
-from medgan_ray.dicom.facts import Facts
+from medgan_ray.dicom.facts import Facts, tag_of, value_of
 from medgan_ray.dicom.refusals import Refused
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
@@ -102,8 +102,9 @@ def _rungs(facts: Facts) -> list[Callable[[FileDataset, Facts], NDArray[Any]]]:
 
 
 def _native(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
-    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
-    if facts.samples == 1 and facts.bits in (8, 16, 32) and facts.transfer_syntax in _LITTLE and "PixelData" in dataset:
+    stored, high = value_of(dataset, "BitsStored"), value_of(dataset, "HighBit")
+    plain = facts.samples == 1 and facts.bits in (8, 16, 32) and facts.transfer_syntax in _LITTLE
+    if plain and tag_of("PixelData") in dataset:
         # What most files of an archive are, without the detours that all the others need.
         count = facts.rows * facts.columns * facts.frames
         kind = f"<{'i' if dataset.PixelRepresentation == 1 else 'u'}{facts.bits // 8}"

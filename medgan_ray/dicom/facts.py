@@ -4,11 +4,13 @@ Identifiers (patient, study, series) leave a decoding process only to be hashed;
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Self
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 
 from medgan_ray.dicom.refusals import Refused
 
@@ -180,7 +182,7 @@ def gather(dataset: Dataset) -> Facts:
 
 def header_verdict(dataset: Dataset, facts: Facts, options: Options) -> str:
     """Return the code by which the header alone refuses a scan, or an empty text."""
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(tag_of(name) in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         return "no_pixels"
     if facts.sop_class.startswith(NOT_SCANS) or facts.modality in NOT_SCAN_MODALITIES:
         return "not_a_scan"
@@ -199,21 +201,33 @@ def header_verdict(dataset: Dataset, facts: Facts, options: Options) -> str:
     return ""
 
 
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Return what ``dataset.get(keyword)`` does, in half the time: an element that is missing costs next to nothing."""
+    tag = tag_of(keyword)
+    return dataset[tag].value if tag in dataset else None
+
+
+@functools.cache
+def tag_of(keyword: str) -> BaseTag:
+    """Return the tag of a DICOM keyword."""
+    return Tag(keyword)
+
+
 def frame_value(dataset: Dataset, frame: int, group: str, keyword: str) -> Any:
     """Return an attribute for a frame: from its own functional group, else the shared one, else the top level."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    per_frame = value_of(dataset, "PerFrameFunctionalGroupsSequence") or []
+    shared = value_of(dataset, "SharedFunctionalGroupsSequence") or []
     for holder in (per_frame[frame] if frame < len(per_frame) else None, shared[0] if len(shared) else None):
-        items = holder.get(group) if holder is not None else None
-        if items and keyword in items[0]:
-            return items[0].get(keyword)
-    return dataset.get(keyword)
+        items = value_of(holder, group) if holder is not None else None
+        if items and tag_of(keyword) in items[0]:
+            return value_of(items[0], keyword)
+    return value_of(dataset, keyword)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute as text, empty if it is missing or broken."""
     try:
-        value = dataset.get(keyword)
+        value = value_of(dataset, keyword)
     except Exception:  # pydicom parses values when they are asked for, and raises whatever that trips over
         return ""
     if value is None:
@@ -291,7 +305,7 @@ def _field(dataset: Dataset) -> tuple[int, ...]:
 
 def _integer(dataset: Dataset, keyword: str, default: int) -> int:
     try:
-        value = dataset.get(keyword)
+        value = value_of(dataset, keyword)
         return default if value is None or value == "" else int(value)
     except Exception as error:  # pydicom parses values when they are asked for, and raises whatever that trips over
         raise Refused("broken_header", f"{keyword}: {error}") from None

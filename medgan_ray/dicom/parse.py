@@ -16,7 +16,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medgan_ray.dicom import codestream
+from medgan_ray.dicom import codestream, elements
+from medgan_ray.dicom.facts import tag_of
 from medgan_ray.dicom.refusals import Refused
 
 MAX_INFLATED_BYTES = 1 << 28
@@ -65,8 +66,8 @@ _NEEDED = (
 _OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 """Left out: they say nothing that frames of one fragment don't, and may lie."""
 
-_PIXEL_TAGS = [tag_for_keyword(keyword) for keyword in PIXEL_KEYWORDS]
-_NEEDED_TAGS = [tag for keyword in _NEEDED if (tag := tag_for_keyword(keyword)) is not None]
+_PIXEL_TAGS = [tag_of(keyword) for keyword in PIXEL_KEYWORDS]
+_NEEDED_TAGS = {int(tag_of(keyword)): tag_of(keyword) for keyword in _NEEDED}
 
 
 def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> FileDataset:
@@ -86,9 +87,9 @@ def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> 
     if not marked and not codestream.looks_like_dicom(data):
         raise Refused("not_an_image")
     try:
-        dataset = _read(data, marked, None if whole else _tags(label_keyword))
+        dataset = _read(data, marked, None if whole else _wanted(label_keyword))
         for keyword in _OFFSETS:
-            dataset.pop(keyword, None)
+            dataset.pop(tag_of(keyword), None)
         empty = not len(dataset) and not len(dataset.file_meta)
         _set_syntax(dataset)
         _check_nesting(dataset, 0)
@@ -105,12 +106,13 @@ def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> 
     return dataset
 
 
-def _tags(label_keyword: str) -> list[BaseTag | int]:
+def _wanted(label_keyword: str) -> dict[int, BaseTag]:
     label = tag_for_keyword(label_keyword) if label_keyword else None
-    return [*_NEEDED_TAGS] if label is None else [*_NEEDED_TAGS, label]
+    return _NEEDED_TAGS if label is None else {**_NEEDED_TAGS, label: BaseTag(label)}
 
 
-def _read(data: bytes, marked: bool, tags: list[BaseTag | int] | None) -> FileDataset:
+def _read(data: bytes, marked: bool, wanted: dict[int, BaseTag] | None) -> FileDataset:
+    tags: list[BaseTag | int] | None = None if wanted is None else list(wanted.values())
     if DeflatedExplicitVRLittleEndian.encode() in data[:META_BYTES]:
         file = _opened(data)
         file.seek(132 if marked else 0)
@@ -119,7 +121,8 @@ def _read(data: bytes, marked: bool, tags: list[BaseTag | int] | None) -> FileDa
             body = _opened(_inflate(memoryview(data)[file.tell() :]))
             read = read_dataset(body, False, True, specific_tags=tags)
             return FileDataset("", read, None, meta, False, True)
-    return pydicom.dcmread(_opened(data), force=not marked, specific_tags=tags)
+    usual = elements.read(data, wanted) if marked and wanted else None
+    return pydicom.dcmread(_opened(data), force=not marked, specific_tags=tags) if usual is None else usual
 
 
 def _inflate(deflated: memoryview) -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from medgan_ray.dicom import codestream, decoders, transforms
-from medgan_ray.dicom.facts import MAX_FRAMES, Facts, Options, gather, header_verdict, text
+from medgan_ray.dicom.facts import MAX_FRAMES, Facts, Options, gather, header_verdict, tag_of, text, value_of
 from medgan_ray.dicom.header import SliceHeader, gather_slices
 from medgan_ray.dicom.parse import PIXEL_KEYWORDS, open_dicom
 from medgan_ray.dicom.refusals import Refused
@@ -129,12 +129,12 @@ def _check_budget(dataset: FileDataset, facts: Facts, max_pixels: int) -> None:
     claimed = facts.rows * facts.columns * facts.frames * facts.samples
     if claimed > max_pixels or facts.frames > MAX_FRAMES:
         raise Refused("too_large", f"{claimed} pixels in {facts.frames} frames")
-    keyword = next(name for name in PIXEL_KEYWORDS if name in dataset)
+    keyword = next(name for name in PIXEL_KEYWORDS if tag_of(name) in dataset)
     if keyword == "PixelData":
         for needed in ("BitsStored", "PixelRepresentation"):
-            if not isinstance(dataset.get(needed), int):
+            if not isinstance(value_of(dataset, needed), int):
                 raise Refused("broken_header", f"no {needed}")
-    pixels = dataset.get(keyword) or b""
+    pixels = value_of(dataset, keyword) or b""
     if not pixels:
         raise Refused("no_pixels")
     syntax = pydicom.uid.UID(facts.transfer_syntax)

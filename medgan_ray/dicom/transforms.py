@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from medgan_ray.dicom.facts import Facts, frame_value, numbers, text
+from medgan_ray.dicom.facts import Facts, frame_value, numbers, tag_of, text, value_of
 from medgan_ray.dicom.refusals import Refused
 from medgan_ray.dicom.uptake import suv_factor
 
@@ -53,7 +53,7 @@ def to_values(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> tuple[NDA
 
 def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
     """Return which stored values are padding, (0028,0120) to (0028,0121); None if none is."""
-    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    value, limit = value_of(dataset, "PixelPaddingValue"), value_of(dataset, "PixelPaddingRangeLimit")
     if not isinstance(value, int):
         return None
     first, last = _as_stored(value, stored.dtype), _as_stored(limit if isinstance(limit, int) else value, stored.dtype)
@@ -83,10 +83,10 @@ def _inverted(values: NDArray[Any], unit: str) -> NDArray[Any]:
 
 def _modality(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[Any]:
     """Return stored values through the modality LUT, or rescaled, each frame by its own numbers."""
-    tables = dataset.get("ModalityLUTSequence")
+    tables = value_of(dataset, "ModalityLUTSequence")
     if tables:
         return _look_up(stored, tables[0])[0]
-    shared = "PerFrameFunctionalGroupsSequence" not in dataset
+    shared = tag_of("PerFrameFunctionalGroupsSequence") not in dataset
     lines = [_line(dataset, frame, facts) for frame in range(1 if shared else len(stored))]
     if len(set(lines)) == 1:
         return _rescaled(stored, *lines[0])
@@ -146,7 +146,7 @@ def _look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[np.float32],
 
 def _voi(values: NDArray[Any], dataset: Dataset) -> NDArray[np.float32] | None:
     """Return values from 0 to 1 as the display shows them; None where the file doesn't say, for each frame."""
-    tables = dataset.get("VOILUTSequence")
+    tables = value_of(dataset, "VOILUTSequence")
     if tables:
         shown, highest = _look_up(np.rint(values), tables[0])
         return np.asarray(np.minimum(shown / highest, 1), np.float32)  # entries may have more bits than they say
@@ -208,7 +208,7 @@ def brightness(stored: NDArray[Any], dataset: Dataset, facts: Facts) -> NDArray[
         return luma(color[..., :3], 8 * color.dtype.itemsize)
     if facts.photometric not in COLOR or stored.shape[-1] != 3 or stored.dtype.kind != "u":
         raise Refused("unsupported_pixels", f"{facts.photometric} {stored.dtype}")
-    bits = int(dataset.get("BitsStored") or facts.bits)
+    bits = int(value_of(dataset, "BitsStored") or facts.bits)
     if facts.photometric.startswith("YBR_FULL"):
         luminance = stored[..., 0]
         return luminance if luminance.dtype == np.uint8 and bits == 8 else _to_8_bits(luminance, bits)

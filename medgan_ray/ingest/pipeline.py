@@ -248,10 +248,11 @@ class _Second:
     def _map(self, kept: list[int], intensity: Intensity) -> list[int]:
         """Write the 16-bit image of every kept record; return the records (in the order of ``stored``) still kept."""
         order: list[int] = []
-        for group in self._groups(kept):
+        chunk = max(1, CHUNK_PIXELS // (self._recipe.grid[0] * self._recipe.grid[1]))
+        for group in filter(None, self._groups(kept)):
             ends = self._range(group) if self._records[group[0]].unit == "relative" else None
-            for start in range(0, len(group), CHUNK):
-                some = group[start : start + CHUNK]
+            for start in range(0, len(group), chunk):
+                some = group[start : start + chunk]
                 images = self._cut(some)
                 mapped = values.quantize(values.to_share(images, *ends) if ends else images, intensity)
                 for position, image, contrast in zip(some, mapped, clean.contrast(mapped), strict=True):
@@ -275,7 +276,7 @@ class _Second:
         return self._bodies.cut(positions, self._images.read(positions))
 
     def _groups(self, kept: list[int]) -> Iterator[list[int]]:
-        """Yield positions that share one intensity scale: a series where the modality has no unit, else any few."""
+        """Yield positions that share one intensity scale: a series where the modality has no unit, else all."""
         together: dict[str, list[int]] = {}
         fixed: list[int] = []
         for position in kept:
@@ -287,6 +288,4 @@ class _Second:
             else:
                 together.setdefault(record.series or f"file {record.item}", []).append(position)
         yield from together.values()
-        chunk = max(1, CHUNK_PIXELS // (self._recipe.size[0] * self._recipe.size[1]))
-        for start in range(0, len(fixed), chunk):
-            yield fixed[start : start + chunk]
+        yield fixed
