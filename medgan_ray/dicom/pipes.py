@@ -31,10 +31,14 @@ def open_end(pipe: Any) -> BinaryIO:
 def send(pipe: BinaryIO, header: dict[str, Any], payload: bytes | memoryview) -> None:
     """Write one frame to an unbuffered pipe."""
     text = json.dumps(header).encode()
-    for part in (_FRAME.pack(len(text), len(payload)) + text, payload):
-        view = memoryview(part)
-        while view:
-            view = view[pipe.write(view) :]
+    parts = [memoryview(_FRAME.pack(len(text), len(payload)) + text), memoryview(payload)]
+    while parts:
+        # In one call: each wakes whoever waits at the other end.
+        written = os.writev(pipe.fileno(), parts)
+        while parts and written >= len(parts[0]):
+            written -= len(parts.pop(0))
+        if parts:
+            parts[0] = parts[0][written:]
 
 
 def requests(pipe: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -64,7 +68,12 @@ def read_header(pipe: BinaryIO, deadline: float) -> tuple[dict[str, Any], int]:
 def read_bytes(pipe: BinaryIO, count: int, deadline: float) -> bytearray:
     """Return so many bytes; raises what ``read_header`` does."""
     data = bytearray(count)
-    view = memoryview(data)
+    read_into(pipe, memoryview(data), deadline)
+    return data
+
+
+def read_into(pipe: BinaryIO, view: memoryview, deadline: float) -> None:
+    """Fill a view of bytes; raises what ``read_header`` does."""
     while view:
         if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise TooSlow
@@ -72,4 +81,3 @@ def read_bytes(pipe: BinaryIO, count: int, deadline: float) -> bytearray:
         if not got:
             raise EOFError("the decoding process ended")
         view = view[got:]
-    return data

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.header import SliceHeader
-from medgan_ray.dicom.pipes import TooSlow, open_end, read_bytes, read_header, requests, send
+from medgan_ray.dicom.pipes import TooSlow, open_end, read_header, read_into, requests, send
 from medgan_ray.dicom.refusals import REFUSALS, Refused
 from medgan_ray.errors import MedganError
 
@@ -268,7 +268,9 @@ class Worker:
         shape = tuple(int(side) for side in header["shape"])
         if header["dtype"] not in _DTYPES or size > self._limits.memory_bytes or len(shape) != 3:
             raise ValueError("a reply that is none")
-        values = np.frombuffer(read_bytes(pipe, size, deadline), header["dtype"]).reshape(shape)
+        data = np.empty(size, np.uint8)
+        read_into(pipe, data.data, deadline)
+        values = data.view(header["dtype"]).reshape(shape)
         slices = tuple(SliceHeader.from_json(each) for each in header["slices"])
         return Outcome(source, facts, values, tuple(header["notes"]), seconds=seconds, slices=slices)
 
@@ -377,9 +379,10 @@ def _answer(read: Callable[[], Any], then: Then | None, inspect: bool) -> tuple[
 
 def _load(path: str, limits: Limits) -> bytes:
     try:
-        if Path(path).stat().st_size > limits.file_bytes:
-            raise Refused("too_large", "more bytes than a file may have")
-        return Path(path).read_bytes()
+        with Path(path).open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > limits.file_bytes:
+                raise Refused("too_large", "more bytes than a file may have")
+            return file.readall()
     except OSError as error:
         raise Refused("unreadable", error.strerror or str(error)) from None
 

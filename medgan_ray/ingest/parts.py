@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from medgan_ray.dataset.manifest import canonical
 from medgan_ray.dicom import sandbox
 from medgan_ray.dicom.facts import Options
+from medgan_ray.errors import InputError, StoreError
 from medgan_ray.ingest import album, shrink
 from medgan_ray.ingest.album import Album, Picture
 from medgan_ray.ingest.deidentify import SubjectKey
@@ -113,7 +114,8 @@ class Images:
         shared: dict[Any, Any] = {}
         for part in parts:
             self._starts.append(len(self.records))
-            values = json.loads(store.read(f"{FOLDER}/{part.key}.json"))
+            with _there(store):
+                values = json.loads(store.read(f"{FOLDER}/{part.key}.json"))
             found = (Record.from_json(each, part.first + each["item"], shared) for each in values["records"])
             self.records += found
             self.refused += [Refused(part.first + each["item"], each["reason"]) for each in values["refused"]]
@@ -124,7 +126,7 @@ class Images:
         images = np.empty((len(positions), *self._size), np.float32)
         places = np.searchsorted(self._starts, positions, "right") - 1
         for place in np.unique(places).tolist():
-            with self._path(place).open("rb") as file:
+            with _there(self._store), self._path(place).open("rb") as file:
                 for row in np.flatnonzero(places == place).tolist():
                     file.seek((positions[row] - self._starts[place]) * images[0].nbytes)
                     file.readinto(images[row].data)
@@ -149,6 +151,16 @@ class Images:
         if not path.exists():
             self._store.download(key, path)
         return path
+
+
+@contextlib.contextmanager
+def _there(store: Store) -> Iterator[None]:
+    """Say what it means that a part that was whole is gone: whoever ingests the same scans has the same parts."""
+    try:
+        yield
+    except (InputError, FileNotFoundError):
+        what = "another ingest of these scans finished first"
+        raise StoreError(what, f"{store.uri}/{FOLDER}", "run the same command again") from None
 
 
 class _Writer:
