@@ -44,7 +44,7 @@ class _Unusual(Exception):
     """Not for us."""
 
 
-def read(data: bytes, wanted: Mapping[int, BaseTag]) -> FileDataset | None:
+def read(data: bytes, wanted: Mapping[int, BaseTag], most: int) -> FileDataset | None:
     """Return what is wanted of a file that starts with a preamble, as pydicom would; None: ask pydicom.
 
     Of the file meta information the transfer syntax alone is there.
@@ -52,6 +52,7 @@ def read(data: bytes, wanted: Mapping[int, BaseTag]) -> FileDataset | None:
     Args:
         data: the whole file.
         wanted: tags by their numbers; the same objects as are asked for later, since comparing equal ones is slow.
+        most: how many elements are looked at.
     """
     try:
         meta, start = _meta(data)
@@ -59,7 +60,7 @@ def read(data: bytes, wanted: Mapping[int, BaseTag]) -> FileDataset | None:
         if not syntax.startswith(STANDARD) or syntax in _OTHERS:
             return None
         implicit = syntax == ImplicitVRLittleEndian
-        elements = _walk(data, start, implicit, wanted)
+        elements = _walk(data, start, implicit, wanted, most)
     except (_Unusual, struct.error, AttributeError, EOFError):
         return None
     dataset = Dataset(elements)
@@ -84,12 +85,13 @@ def _meta(data: bytes) -> tuple[FileMetaDataset, int]:
     return FileMetaDataset(found), position
 
 
-def _walk(data: bytes, position: int, implicit: bool, wanted: Mapping[int, BaseTag]) -> _Elements:
+def _walk(data: bytes, position: int, implicit: bool, wanted: Mapping[int, BaseTag], most: int) -> _Elements:
     elements: _Elements = {}
     _check_kind(data, position, implicit)
     while position + 8 <= len(data):
         tag, kind, start, length = _element(data, position, implicit)
-        if tag >> 16 < _FIRST_GROUP or position > HEADER_BYTES:
+        most -= 1
+        if tag >> 16 < _FIRST_GROUP or position > HEADER_BYTES or most < 0:
             raise _Unusual
         if length == _UNDEFINED:
             if tag == _PIXELS:

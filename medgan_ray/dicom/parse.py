@@ -32,6 +32,9 @@ MAX_READS = 1 << 20
 ITEM_READS = 10
 """As many as an item of a sequence or a fragment of pixels costs, even if it is empty."""
 
+ELEMENT_READS = 2
+"""What an element costs, or half of it."""
+
 UNCOUNTED_BYTES = 640 << 10
 """Of files up to this size reads are not counted: too few elements fit into them, and most slices are that small."""
 
@@ -121,7 +124,7 @@ def _read(data: bytes, marked: bool, wanted: dict[int, BaseTag] | None) -> FileD
             body = _opened(_inflate(memoryview(data)[file.tell() :]))
             read = read_dataset(body, False, True, specific_tags=tags)
             return FileDataset("", read, None, meta, False, True)
-    usual = elements.read(data, wanted) if marked and wanted else None
+    usual = elements.read(data, wanted, MAX_READS // ELEMENT_READS) if marked and wanted else None
     return pydicom.dcmread(_opened(data), force=not marked, specific_tags=tags) if usual is None else usual
 
 
