@@ -34,9 +34,9 @@ ROOT = HERE.parents[1]
 PEERS = ("torch==2.13.0", "monai==1.6.1", "SimpleITK", "itk", "numpy")
 LIMIT_S = 3600
 SETS: dict[str, tuple[str, Callable[[Path, Path, int], int], int]] = {
-    "ct_multi_patient": ("ct_multi_patient", archives.repeat, 2000),
-    "head_jpeg_lossless": ("ct_series/head_jpeg_lossless", archives.repeat, 560),
-    "dicom_corpus": ("dicom_corpus", archives.copy, 900),
+    "ct_multi_patient": ("ct_multi_patient", archives.repeat, 4000),
+    "head_jpeg_lossless": ("ct_series/head_jpeg_lossless", archives.repeat, 1120),
+    "dicom_corpus": ("dicom_corpus", archives.copy, 356),
 }
 """Below the folder of scans; how it is repeated; to how many files."""
 

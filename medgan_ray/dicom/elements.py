@@ -44,7 +44,7 @@ class _Unusual(Exception):
     """Not for us."""
 
 
-def read(data: bytes, wanted: Mapping[int, BaseTag], most: int) -> FileDataset | None:
+def read(data: bytes, wanted: Mapping[int, BaseTag], most: int = 1 << 19) -> FileDataset | None:
     """Return what is wanted of a file that starts with a preamble, as pydicom would; None: ask pydicom.
 
     Of the file meta information the transfer syntax alone is there.

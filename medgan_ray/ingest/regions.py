@@ -6,8 +6,6 @@ C.7.6.11 shutter), else from the pixels: borders that hardly vary were not expos
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 Part = tuple[slice, slice]
 Box = tuple[float, float, float, float]
@@ -55,6 +53,10 @@ def body(image: NDArray[np.floating], unit: str) -> Box | None:
 
     In Hounsfield units the body is what is denser than -500; else what Otsu's threshold leaves of the smoothed image.
     """
+    # Few archives ask for it, and every decoding process would take as long to import them as everything else together.
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
     smooth = ndimage.gaussian_filter(image.astype(np.float32), 1.0)
     if np.ptp(smooth) == 0:
         return None

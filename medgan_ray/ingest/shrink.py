@@ -5,7 +5,8 @@ by as many processes as there are.
 """
 
 import hashlib
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,64 +16,98 @@ from medgan_ray.dicom.sandbox import Step, Then, serve
 from medgan_ray.dicom.transforms import AIR_HU, PROJECTION_MODALITIES
 from medgan_ray.ingest import clean, geometry, regions
 from medgan_ray.ingest.reasons import Reason
-from medgan_ray.ingest.settings import IngestSettings
+
+if TYPE_CHECKING:
+    from medgan_ray.ingest.settings import IngestSettings
 
 Size = tuple[int, int]
 
 
-def step(size: Size, settings: IngestSettings) -> Step:
+@dataclass(frozen=True)
+class Wanted:
+    """What of the settings decides how a frame becomes an image, as plain data.
+
+    A decoding process would take longer to import settings than to decode a hundred slices.
+
+    Attributes:
+        size: of the dataset's images, height and width.
+        grid: of the images as they leave the process; see ``IngestSettings.grid``.
+        keep, crop, spacing_mm, max_aspect: as in ``IngestSettings``.
+    """
+
+    size: Size
+    grid: Size
+    keep: tuple[str, ...]
+    crop: str
+    spacing_mm: tuple[float, float] | None
+    max_aspect: float
+
+    @classmethod
+    def of(cls, size: Size, settings: "IngestSettings") -> "Wanted":
+        """Return what an ingest wants that makes images of ``size``."""
+        asked = settings
+        return cls(size, asked.grid(size), asked.keep, asked.crop, asked.spacing_mm, asked.max_aspect)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Wanted":
+        """Return what plain data stand for."""
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**known)
+
+
+def step(size: Size, settings: "IngestSettings") -> Step:
     """Return the step that makes images of ``size`` (height, width)."""
-    return Step("medgan_ray.ingest.shrink", {"size": size, "settings": settings.model_dump(mode="json")})
+    return Step("medgan_ray.ingest.shrink", asdict(Wanted.of(size, settings)))
 
 
 def begin(told: dict[str, Any]) -> Then:
     """Return the function that a step's plain data stand for; see ``shrink``."""
-    size, settings = (told["size"][0], told["size"][1]), IngestSettings.parse(told["settings"])
-    return lambda facts, values: shrink(facts, values, size, settings)
+    wanted = Wanted.from_json(told)
+    return lambda facts, values: shrink(facts, values, wanted)
 
 
-def shrink(
-    facts: Facts, values: NDArray[Any], size: Size, settings: IngestSettings
-) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+def shrink(facts: Facts, values: NDArray[Any], wanted: Wanted) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
     """Return an image of each frame in the unit of ``values`` [frames, H, W] (grey: 0 to 255), and a note of each.
 
     A note holds ``reason`` (why it is not taken, else empty), ``digest`` (of the image), ``spacing`` (of the image,
     millimeters; NaN where unknown) and ``box`` (around the body, if series are cropped to it; else None). Images have
-    the size that ``settings.grid`` says.
+    the size ``wanted.grid``.
     """
-    images, notes = np.empty((len(values), *settings.grid(size)), np.float32), []
+    images, notes = np.empty((len(values), *wanted.grid), np.float32), []
     for frame, image in enumerate(values):
         spacing = facts.spacings[frame] if frame < len(facts.spacings) else None
-        if facts.modality in PROJECTION_MODALITIES and settings.crop != "none":
+        if facts.modality in PROJECTION_MODALITIES and wanted.crop != "none":
             image = image[regions.field(image, facts.field)]
-        images[frame], note = _fitted(image, facts, spacing, size, settings)
+        images[frame], note = _fitted(image, facts, spacing, wanted)
         note["digest"] = hashlib.blake2b(images[frame].data, digest_size=8).hexdigest()
         notes.append(note)
     return images, notes
 
 
 def _fitted(
-    image: NDArray[Any], facts: Facts, spacing: geometry.Spacing | None, size: Size, settings: IngestSettings
+    image: NDArray[Any], facts: Facts, spacing: geometry.Spacing | None, wanted: Wanted
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """Return a frame [H, W] at the size of the grid, and its note."""
-    part = geometry.crop(image.shape[0], image.shape[1], size, spacing)
-    reasons = [clean.frame_reason(image, part, size, settings.max_aspect)]
+    part = geometry.crop(image.shape[0], image.shape[1], wanted.size, spacing)
+    reasons = [clean.frame_reason(image, part, wanted.size, wanted.max_aspect)]
     scale = 255 / 65535 if facts.unit == "grey" and facts.bits == 16 else 1.0
-    grid, box = settings.grid(size), None
-    if settings.spacing_mm and spacing:
-        steps = (settings.spacing_mm[0] / spacing[0], settings.spacing_mm[1] / spacing[1])
+    grid, box = wanted.grid, None
+    if wanted.spacing_mm and spacing:
+        steps = (wanted.spacing_mm[0] / spacing[0], wanted.spacing_mm[1] / spacing[1])
         reasons.append(Reason("too_small") if min(steps) < 0.5 else None)
         around = AIR_HU if facts.unit == "HU" else float(image.min()) * scale
         fitted = geometry.resample(image * scale, grid, steps, around)
-        spacing_mm = settings.spacing_mm
+        spacing_mm = wanted.spacing_mm
     else:
-        reasons.append(Reason("no_spacing") if settings.spacing_mm else None)
+        reasons.append(Reason("no_spacing") if wanted.spacing_mm else None)
         wide = image[part].astype(np.float64)
-        if settings.crop == "body" and facts.modality not in PROJECTION_MODALITIES:
+        if wanted.crop == "body" and facts.modality not in PROJECTION_MODALITIES:
             box = regions.body(wide, facts.unit)
         fitted = geometry.resize(wide if scale == 1 else wide * scale, grid)
         spacing_mm = geometry.spacing_after(spacing, part, grid)
-    counted = [str(reason) for reason in reasons if reason and reason not in settings.keep]
+    counted = [str(reason) for reason in reasons if reason and reason not in wanted.keep]
     return fitted, {"reason": counted[0] if counted else "", "spacing": spacing_mm, "box": box}
 
 

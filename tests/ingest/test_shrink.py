@@ -51,7 +51,7 @@ def test_reasons_come_with_the_images(tmp_path: Path, keep: tuple[str, ...], rea
     assert isinstance(frame, Left if reason else Taken)
 
 
-GOOD = {"reason": "", "digest": "00" * 8, "spacing": [1.0, 1.0]}
+GOOD = {"reason": "", "digest": "00" * 8, "spacing": [1.0, 1.0], "box": None}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ GOOD = {"reason": "", "digest": "00" * 8, "spacing": [1.0, 1.0]}
         ((1, 32, 32), [GOOD | {"reason": "no such reason"}]),
         ((1, 32, 32), [GOOD | {"digest": "no digest"}]),
         ((1, 32, 32), [GOOD | {"spacing": [1.0]}]),
+        ((1, 32, 32), [GOOD | {"box": [0, 1]}]),
         ((1, 32, 32), ["no note"]),
         ((1, 32, 32), [{}]),
         ((1, 32, 32), [GOOD, GOOD]),
