@@ -67,6 +67,7 @@ class Options:
         secondary: take secondary captures (screen shots, scanned film, generated images).
         derived: take projections, renderings, screen images and calculated maps; see ``DERIVED_KINDS``.
         label_attribute: keyword of the attribute whose value is taken as the label; empty: none.
+        group_attribute: keyword of the attribute whose value tells what stays together; empty: none.
         inspect: only look: hash the stored values of every file that has pixels, and note what ingest would refuse.
         headers: also hand over what a written image may carry of the header; see ``header.SliceHeader``.
         volumes: take NIfTI and NPZ.
@@ -78,6 +79,7 @@ class Options:
     derived: bool = False
     inspect: bool = False
     label_attribute: str = ""
+    group_attribute: str = ""
     headers: bool = False
     volumes: bool = True
     max_pixels: int = MAX_PIXELS
@@ -112,6 +114,8 @@ class Facts:
     view: str = ""
     label: str = ""
     """The value of the attribute that was asked for as the label."""
+    group: str = ""
+    """The value of the attribute that was asked for as what stays together."""
     positions: tuple[Triple | None, ...] = ()
     """ImagePositionPatient (0020,0032), millimeters."""
     orientations: tuple[tuple[float, ...] | None, ...] = ()

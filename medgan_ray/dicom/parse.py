@@ -1,10 +1,10 @@
 """Opens DICOM bytes: reads the elements that are needed and no others; caps what inflating and nesting may cost."""
 
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
@@ -73,12 +73,12 @@ _PIXEL_TAGS = [tag_of(keyword) for keyword in PIXEL_KEYWORDS]
 _NEEDED_TAGS = {int(tag_of(keyword)): tag_of(keyword) for keyword in _NEEDED}
 
 
-def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> FileDataset:
+def open_dicom(data: bytes, keywords: Sequence[str] = (), *, whole: bool = False) -> FileDataset:
     """Return what reading needs of a DICOM file, with or without preamble and file meta information.
 
     Args:
         data: the whole file.
-        label_keyword: one more attribute to read.
+        keywords: more attributes to read; empty ones are none.
         whole: read all attributes.
 
     Raises:
@@ -90,7 +90,7 @@ def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> 
     if not marked and not codestream.looks_like_dicom(data):
         raise Refused("not_an_image")
     try:
-        dataset = _read(data, marked, None if whole else _wanted(label_keyword))
+        dataset = _read(data, marked, None if whole else _wanted(keywords))
         for keyword in _OFFSETS:
             dataset.pop(tag_of(keyword), None)
         empty = not len(dataset) and not len(dataset.file_meta)
@@ -109,9 +109,9 @@ def open_dicom(data: bytes, label_keyword: str = "", *, whole: bool = False) -> 
     return dataset
 
 
-def _wanted(label_keyword: str) -> dict[int, BaseTag]:
-    label = tag_for_keyword(label_keyword) if label_keyword else None
-    return _NEEDED_TAGS if label is None else {**_NEEDED_TAGS, label: BaseTag(label)}
+def _wanted(keywords: Sequence[str]) -> dict[int, BaseTag]:
+    more = [tag_of(keyword) for keyword in keywords if keyword]
+    return {**_NEEDED_TAGS, **{int(tag): tag for tag in more}} if more else _NEEDED_TAGS
 
 
 def _read(data: bytes, marked: bool, wanted: dict[int, BaseTag] | None) -> FileDataset:

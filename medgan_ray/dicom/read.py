@@ -75,10 +75,10 @@ def _together(scan: Scan, data: bytes) -> Scan:
 
 
 def _read_dicom(data: bytes, options: Options, tell: Callable[[int], None]) -> Scan:
-    dataset = open_dicom(data, options.label_attribute, whole=options.headers)
+    dataset = open_dicom(data, (options.label_attribute, options.group_attribute), whole=options.headers)
     facts = gather(dataset)
-    if options.label_attribute:
-        facts = facts.replace(label=text(dataset, options.label_attribute).strip())
+    asked = {"label": options.label_attribute, "group": options.group_attribute}
+    facts = facts.replace(**{name: text(dataset, keyword).strip() for name, keyword in asked.items() if keyword})
     verdict = header_verdict(dataset, facts, options)
     if not options.inspect:
         if verdict:

@@ -147,9 +147,9 @@ def identities(known: str) -> tuple[str, ...]:
 
 
 def identity(facts: Facts, group: str) -> str:
-    """Return what tells one patient from another: the labels file's word first, then the header's; empty if neither."""
-    if group:
-        return f"group:{group}"
+    """Return what tells one patient from another: the source's word first, then the header's; empty if neither."""
+    if group or facts.group:
+        return f"group:{group or facts.group}"
     for kind, value in (("patient", facts.patient), ("study", facts.study), ("series", facts.series)):
         if value.strip():
             return f"{kind}:{value.strip()}"

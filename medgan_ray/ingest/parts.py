@@ -30,7 +30,7 @@ from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.frames import Left, Recipe, Taken, take
 from medgan_ray.ingest.records import Record
 from medgan_ray.ingest.settings import IngestSettings
-from medgan_ray.ingest.sources import Found
+from medgan_ray.ingest.sources import ATTRIBUTE, Found
 from medgan_ray.store import Store
 
 FOLDER = "private/parts"
@@ -197,12 +197,16 @@ class _Writer:
 
 
 def _options(settings: IngestSettings) -> Options:
-    kind, _, keyword = settings.labels.partition(":")
+    keywords = [
+        asked.removeprefix(ATTRIBUTE) if asked.startswith(ATTRIBUTE) else ""
+        for asked in (settings.labels, settings.groups)
+    ]
     return Options(
         luma=settings.color == "luma",
         secondary=settings.secondary,
         derived=settings.derived,
-        label_attribute=keyword if kind == "attribute" else "",
+        label_attribute=keywords[0],
+        group_attribute=keywords[1],
     )
 
 

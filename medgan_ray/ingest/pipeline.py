@@ -82,7 +82,7 @@ def ingest(
         UsageError: if the dataset was made with another recipe or key.
         StoreError: if a store fails, or another ingest finished first.
     """
-    found = sources.find(source, recipe.settings.labels, skip=dataset)
+    found = sources.find(source, recipe.settings.labels, dataset, recipe.settings.groups)
     store = open_store(dataset)
     existing, key = _existing(store, recipe, split, key)
     with contextlib.ExitStack() as stack:

@@ -20,6 +20,9 @@ class IngestSettings(Section):
     labels: str = "auto"
     """A CSV (file,label,patient), folders (class subfolders), attribute:KEYWORD (of the DICOM header), none, or auto:
     labels.csv, else folders of pictures."""
+    groups: str = "auto"
+    """What stays in one split: attribute:KEYWORD (of the DICOM header), folders (the first subfolder is a patient; the
+    second where the first is the label), or auto: the patient of labels.csv, else of the header."""
     color: Literal["refuse", "luma"] = "refuse"
     """Color images are refused, or their brightness is taken."""
     secondary: bool = False
@@ -64,6 +67,13 @@ class IngestSettings(Section):
         if self.crop == "body" and self.spacing_mm:
             raise ValueError("crop=body fits bodies to the image, spacing_mm keeps their size: choose one")
         return self
+
+    @field_validator("groups")
+    @classmethod
+    def _way(cls, groups: str) -> str:
+        if groups not in ("auto", "folders") and not groups.startswith("attribute:"):
+            raise ValueError(f"{groups!r}; give auto, folders or attribute:KEYWORD")
+        return groups
 
     @field_validator("keep")
     @classmethod

@@ -49,6 +49,12 @@ class _Item(NamedTuple):
     folder: str
     stamp: str = ""
 
+    @property
+    def patient(self) -> str:
+        """Its second subfolder."""
+        parts = PurePosixPath(self.key).parts
+        return parts[1] if len(parts) > 2 else ""
+
 
 class _Row(NamedTuple):
     label: str
@@ -61,7 +67,7 @@ class _Table:
     has_labels: bool
 
 
-def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found]:
+def find(sources: list[str], labels: str = "auto", skip: str = "", groups: str = "auto") -> list[Found]:
     """Return the files below all sources, sorted by name.
 
     Args:
@@ -71,18 +77,18 @@ def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found
             subfolders; ``folders``: class subfolders; ``attribute:KEYWORD``: of the DICOM header; ``none``.
             Patients are read from ``labels.csv`` in any case.
         skip: a local folder to leave out (the dataset that is being made).
+        groups: ``folders``: the first subfolder names the patient, the second if ``labels`` are ``folders``; no class
+            is made of it then. ``attribute:KEYWORD``: of the DICOM header; ``auto``: ``labels.csv``.
 
     Raises:
         InputError: if a source is missing or empty, or a labels file can't be used (it is named).
     """
-    asked = labels.startswith(ATTRIBUTE)
-    if asked and not pydicom.datadict.tag_for_keyword(labels.removeprefix(ATTRIBUTE)):
-        raise UsageError(
-            f"no DICOM attribute is called {labels.removeprefix(ATTRIBUTE)!r}",
-            "ingest.labels",
-            "give its keyword, such as BodyPartExamined",
-        )
-    given = "" if asked or labels in ("auto", "folders", "none") else labels
+    for option, asked in (("ingest.labels", labels), ("ingest.groups", groups)):
+        keyword = asked.removeprefix(ATTRIBUTE)
+        if asked.startswith(ATTRIBUTE) and not pydicom.datadict.tag_for_keyword(keyword):
+            fix = "give its keyword, such as BodyPartExamined"
+            raise UsageError(f"no DICOM attribute is called {keyword!r}", option, fix)
+    given = "" if labels.startswith(ATTRIBUTE) or labels in ("auto", "folders", "none") else labels
     found: list[Found] = []
     for uri in sources:
         items = _web_items(uri) if web.is_service(uri) else _items(uri, skip)
@@ -93,17 +99,19 @@ def find(sources: list[str], labels: str = "auto", skip: str = "") -> list[Found
         if table and not any(item.key in table.rows for item in items):
             where = given or f"{uri}/{TABLE}"
             raise InputError("no row names a file of the source", where, "name files relative to the source")
-        found += [_found(item, table, labels) for item in items]
+        found += [_found(item, table, labels, groups) for item in items]
     return found
 
 
-def _found(item: _Item, table: _Table | None, labels: str) -> Found:
+def _found(item: _Item, table: _Table | None, labels: str, groups: str) -> Found:
     label, group = table.rows.get(item.key, _Row("", "")) if table else _Row("", "")
     folder = item.folder
     if labels in ("folders", "none") or labels.startswith(ATTRIBUTE):
         label, folder = folder if labels == "folders" else "", ""
-    elif table and table.has_labels:
+    elif groups == "folders" or (table and table.has_labels):
         folder = ""
+    if groups == "folders":
+        group = item.patient if labels == "folders" else item.folder
     return Found(item.source, label, group, folder, item.stamp)
 
 

@@ -27,7 +27,7 @@ from medgan_ray.report import Page
 from medgan_ray.store import Store, open_store
 
 GRID = 48
-_IDENTIFIERS = ("patient", "study", "series")
+_IDENTIFIERS = ("patient", "study", "series", "group")
 _SHARD = re.compile(r"^shards/([0-9a-f]{64})\.safetensors$")
 
 

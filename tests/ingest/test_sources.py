@@ -7,7 +7,7 @@ import pytest
 
 from medgan_ray.dicom.refusals import Refused
 from medgan_ray.dicom.sandbox import Limits
-from medgan_ray.errors import InputError, StoreError
+from medgan_ray.errors import InputError, StoreError, UsageError
 from medgan_ray.ingest.sources import find
 from medgan_ray.store import open_store
 
@@ -141,3 +141,16 @@ def test_what_is_found_is_small(folder: Path) -> None:
     finally:
         tracemalloc.stop()
     assert held / len(found) < 450 + len(str(folder))
+
+
+@pytest.mark.parametrize(("labels", "label", "group"), [("auto", "", "a"), ("folders", "a", "p"), ("none", "", "a")])
+def test_folders_can_be_patients(tmp_path: Path, labels: str, label: str, group: str) -> None:
+    (tmp_path / "a" / "p").mkdir(parents=True)
+    (tmp_path / "a" / "p" / "1.png").touch()
+    found = find([str(tmp_path)], labels, groups="folders")
+    assert [(each.label, each.group, each.folder) for each in found] == [(label, group, "")]
+
+
+def test_an_unknown_attribute_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"ingest\.groups"):
+        find([str(folder)], groups="attribute:PatientNickname")

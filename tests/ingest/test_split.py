@@ -1,10 +1,15 @@
 """Splits: whole subjects, near the shares asked for, by content."""
 
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 
 from medgan_ray.errors import UsageError
 from medgan_ray.ingest.split import SplitSettings, assign
+from medgan_ray.verbs.ingest import ingest_scans
+from medgan_ray.verbs.phantom import make_phantoms
 
 
 def samples(sizes: list[int]) -> tuple[list[str], list[bytes]]:
@@ -57,3 +62,15 @@ def test_one_subject_trains() -> None:
 def test_shares_must_leave_something_to_train_on() -> None:
     with pytest.raises(UsageError, match="nothing to train on"):
         SplitSettings.parse({"val": 0.5, "test": 0.5})
+
+
+def test_an_attribute_says_what_stays_together(tmp_path: Path) -> None:
+    make_phantoms(str(tmp_path / "in"), patients=6, slices=2, size=48)
+    for number, path in enumerate(sorted((tmp_path / "in").rglob("*.dcm"))):
+        dataset = pydicom.dcmread(path)
+        dataset.InstitutionName = f"site {number % 3}"  # each patient's slices are of two sites
+        dataset.save_as(path)
+    (tmp_path / "in" / "labels.csv").unlink()
+    options = {"size": 32, "ingest.workers": 1, "ingest.groups": "attribute:InstitutionName"}
+    result = ingest_scans(str(tmp_path / "in"), str(tmp_path / "out"), options)
+    assert (result.subjects, result.splits) == (3, {"train": 4, "val": 4, "test": 4})
