@@ -8,7 +8,7 @@ from medgan_ray.on_ray.settings import PlacedConfig
 
 OPTIONS = """
 size images batch seed workers time_limit_s task
-ingest.window ingest.labels ingest.groups ingest.color ingest.secondary ingest.derived
+ingest.window ingest.labels ingest.groups ingest.color ingest.text ingest.secondary ingest.derived
 ingest.keep ingest.crop ingest.spacing_mm ingest.max_aspect
 ingest.slices ingest.near_duplicates
 ingest.allow_leakage ingest.min_contrast ingest.workers ingest.file_limit_s ingest.memory_mb

@@ -65,6 +65,7 @@ class Options:
     Attributes:
         luma: take the brightness of color images instead of refusing them.
         secondary: take secondary captures (screen shots, scanned film, generated images).
+        burned_in: take scans whose header says that text is burned in.
         derived: take projections, renderings, screen images and calculated maps; see ``DERIVED_KINDS``.
         label_attribute: keyword of the attribute whose value is taken as the label; empty: none.
         group_attribute: keyword of the attribute whose value tells what stays together; empty: none.
@@ -77,6 +78,7 @@ class Options:
     luma: bool = False
     secondary: bool = False
     derived: bool = False
+    burned_in: bool = False
     inspect: bool = False
     label_attribute: str = ""
     group_attribute: str = ""
@@ -125,6 +127,8 @@ class Facts:
     field: tuple[int, ...] = ()
     """Of a projection, counted from 1: first and last row, first and last column that were exposed; empty if unknown.
     From the rectangular Shutter (0018,1602) to (0018,1608), else Collimator (0018,1702) to (0018,1708)."""
+    burned_in: bool = False
+    """Whether Burned In Annotation (0028,0301) says so."""
     tilt_degrees: float | None = None
     """GantryDetectorTilt (0018,1120), if the header has it."""
     stored_sha256: str = ""
@@ -180,6 +184,7 @@ def gather(dataset: Dataset) -> Facts:
         orientations=_each(dataset, frames, "PlaneOrientationSequence", ("ImageOrientationPatient",), directions),
         spacings=_each(dataset, frames, "PixelMeasuresSequence", ("PixelSpacing", "ImagerPixelSpacing"), spacing),
         field=_field(dataset),
+        burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
         tilt_degrees=(numbers([text(dataset, "GantryDetectorTilt")], 1) or (None,))[0],
     )
 
@@ -198,7 +203,7 @@ def header_verdict(dataset: Dataset, facts: Facts, options: Options) -> str:
             return "derived"
     if facts.sop_class.startswith(SECONDARY_CAPTURE) and not options.secondary:
         return "secondary_capture"
-    if text(dataset, "BurnedInAnnotation").upper() == "YES":
+    if facts.burned_in and not options.burned_in:
         return "burned_in"
     if (facts.samples > 1 or facts.photometric == "PALETTE COLOR") and not options.luma:
         return "color"

@@ -2,7 +2,7 @@
 
 REFUSALS = {
     "broken_header": "the DICOM header cannot be parsed, or lacks or contradicts what pixels need",
-    "burned_in": "the header says that text is burned into the pixels",
+    "burned_in": "the header says that text is burned into the pixels, and ingest.text is not keep",
     "color": "a color image; take its brightness with ingest.color=luma",
     "decoder_crashed": "the decoding process died on it",
     "derived": "a projection, rendering, screen image or calculated map; take them with ingest.derived=true",

@@ -35,7 +35,7 @@ from medgan_ray.store import Store
 
 FOLDER = "private/parts"
 PART_FILES = 512
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,7 @@ def _options(settings: IngestSettings) -> Options:
         luma=settings.color == "luma",
         secondary=settings.secondary,
         derived=settings.derived,
+        burned_in=settings.text != "refuse",
         label_attribute=keywords[0],
         group_attribute=keywords[1],
     )

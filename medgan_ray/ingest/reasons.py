@@ -5,6 +5,7 @@ from enum import StrEnum
 from medgan_ray.dicom.refusals import REFUSALS
 
 _OF_IMAGES = {
+    "burned_in_text": "text stands in its pixels; blank it with ingest.text=mask",
     "constant": "every pixel has the same value",
     "duplicate": "the same image as one that was taken",
     "duplicate_slice": "a second slice at a place where its series has one",

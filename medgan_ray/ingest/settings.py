@@ -25,6 +25,8 @@ class IngestSettings(Section):
     second where the first is the label), or auto: the patient of labels.csv, else of the header."""
     color: Literal["refuse", "luma"] = "refuse"
     """Color images are refused, or their brightness is taken."""
+    text: Literal["refuse", "mask", "keep"] = "refuse"
+    """Scans with text in their pixels are refused, or the text is blanked, or they are taken unseen."""
     secondary: bool = False
     """Take DICOM secondary captures (screen shots, scanned film, generated images)."""
     derived: bool = False

@@ -32,7 +32,7 @@ class Wanted:
     Attributes:
         size: of the dataset's images, height and width.
         grid: of the images as they leave the process; see ``IngestSettings.grid``.
-        keep, crop, spacing_mm, max_aspect: as in ``IngestSettings``.
+        keep, crop, spacing_mm, max_aspect, text: as in ``IngestSettings``.
     """
 
     size: Size
@@ -41,12 +41,13 @@ class Wanted:
     crop: str
     spacing_mm: tuple[float, float] | None
     max_aspect: float
+    text: str
 
     @classmethod
     def of(cls, size: Size, settings: "IngestSettings") -> "Wanted":
         """Return what an ingest wants that makes images of ``size``."""
         asked = settings
-        return cls(size, asked.grid(size), asked.keep, asked.crop, asked.spacing_mm, asked.max_aspect)
+        return cls(size, asked.grid(size), asked.keep, asked.crop, asked.spacing_mm, asked.max_aspect, asked.text)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Wanted":
@@ -78,12 +79,28 @@ def shrink(facts: Facts, values: NDArray[Any], wanted: Wanted) -> tuple[NDArray[
     images, notes = np.empty((len(values), *wanted.grid), np.float32), []
     for frame, image in enumerate(values):
         spacing = facts.spacings[frame] if frame < len(facts.spacings) else None
+        image, reason = (image, None) if wanted.text == "keep" else _without_text(image, facts, wanted.text)
         if facts.modality in PROJECTION_MODALITIES and wanted.crop != "none":
             image = image[regions.field(image, facts.field)]
         images[frame], note = _fitted(image, facts, spacing, wanted)
+        if reason:  # goes before all others: nobody may see a thumbnail of it
+            note["reason"] = str(reason)
         note["digest"] = hashlib.blake2b(images[frame].data, digest_size=8).hexdigest()
         notes.append(note)
     return images, notes
+
+
+def _without_text(image: NDArray[Any], facts: Facts, asked: str) -> tuple[NDArray[Any], Reason | None]:
+    """Return a frame [H, W] without text, and why it is not taken: text is refused, or can't be blanked (mask)."""
+    from medgan_ray.dicom import burned  # not for those who keep text: it takes long to import
+
+    if asked == "refuse":
+        return image, Reason("burned_in_text") if burned.find_lines(image) else None
+    frame = image.copy()
+    boxes = burned.blank(frame, AIR_HU if facts.unit == "HU" else frame.min())
+    if not boxes:
+        return image, Reason("burned_in") if facts.burned_in else None
+    return frame, Reason("burned_in_text") if (0, 0, *frame.shape) in boxes else None
 
 
 def _fitted(

@@ -1,14 +1,16 @@
 """Frames leave a decoding process at the dataset's size; a reply that is none costs its file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pydicom
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from medgan_ray.dicom import phantom, sandbox
-from medgan_ray.dicom.facts import Facts
+from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.ingest import geometry, shrink
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.frames import Left, Recipe, Taken, take
@@ -73,3 +75,55 @@ def test_a_reply_that_is_none_costs_its_file(shape: tuple[int, ...], notes: list
     assert take(3, Found(source), outcome, RECIPE, KEY) == [Left(3, "decoder_crashed")]
     honest = sandbox.Outcome(source, outcome.facts, np.zeros((1, *SIZE), np.float32), (GOOD,))
     assert isinstance(take(3, Found(source), honest, RECIPE, KEY)[0], Taken)
+
+
+def with_text(path: Path, annotated: str = "NO") -> pydicom.Dataset:
+    """Write a phantom with a name in its pixels."""
+    scan = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 256, 0)), 0)
+    letters = Image.new("1", (256, 256))
+    ImageDraw.Draw(letters).text((8, 8), "CANARY^ZEBRAFINCH", fill=1, font=ImageFont.load_default(16))
+    pixels = scan.pixel_array.copy()
+    pixels[np.asarray(letters)] = pixels.max()
+    scan.PixelData, scan.BurnedInAnnotation = pixels.tobytes(), annotated
+    scan.save_as(path, enforce_file_format=True)
+    return scan
+
+
+def notes(path: Path, text: Literal["refuse", "mask", "keep"]) -> tuple[NDArray[np.float32], str]:
+    (outcome,) = sandbox.decode(
+        [sandbox.Source(path.name, str(path))],
+        1,
+        options=Options(burned_in=text != "refuse"),
+        step=shrink.step((256, 256), IngestSettings(text=text)),
+    )
+    assert outcome.values is not None
+    return outcome.values[0], outcome.notes[0]["reason"]
+
+
+def test_text_in_pixels_is_refused_masked_or_kept(tmp_path: Path) -> None:
+    plain = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 256, 0)), 0)
+    plain.save_as(tmp_path / "plain", enforce_file_format=True)
+    with_text(tmp_path / "text")
+    expected, reason = notes(tmp_path / "plain", "refuse")
+    assert reason == ""
+    assert notes(tmp_path / "text", "refuse")[1] == "burned_in_text"
+    masked, reason = notes(tmp_path / "text", "mask")
+    assert reason == "" and set(np.unique(masked[masked != expected])) <= {-1000.0}
+    kept, reason = notes(tmp_path / "text", "keep")
+    assert reason == "" and kept[:40].max() > expected[:40].max()
+
+
+def test_what_the_header_says_counts_where_nothing_is_found(tmp_path: Path) -> None:
+    scan = with_text(tmp_path / "text", "YES")
+    assert notes(tmp_path / "text", "mask")[1] == ""
+    scan.PixelData = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 256, 0)), 0).PixelData
+    scan.save_as(tmp_path / "none", enforce_file_format=True)
+    assert notes(tmp_path / "none", "mask")[1] == "burned_in"
+    assert notes(tmp_path / "none", "keep")[1] == ""
+
+
+def test_nobody_sees_a_thumbnail_of_text(tmp_path: Path) -> None:
+    with_text(tmp_path / "text")
+    (outcome,) = outcomes([tmp_path / "text"])
+    (left,) = take(0, Found(outcome.source), outcome, RECIPE, KEY)
+    assert isinstance(left, Left) and (left.reason, left.picture) == ("burned_in_text", None)
