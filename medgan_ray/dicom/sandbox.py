@@ -36,7 +36,7 @@ from medgan_ray.dicom.refusals import REFUSALS, Refused
 from medgan_ray.errors import MedganError
 
 BATCH_FILES = 16
-RECYCLE_FILES = 2000
+RECYCLE_FILES = 10_000
 START_LIMIT_S = 60.0
 PIPE_BYTES = 1 << 20
 """A slice fits, so that a process goes on with the next file while the parent still works on this one."""

@@ -12,6 +12,9 @@ from scipy.sparse import csr_array
 
 Spacing = tuple[float, float]
 
+_EXACT = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Whole steps by which sums of 16-bit values fit into 32 bits, and means are exact."""
+
 
 def crop(rows: int, columns: int, size: tuple[int, int], spacing: Spacing | None) -> tuple[slice, slice]:
     """Return the largest centered part whose height to width, in millimeters, is that of ``size``.
@@ -25,12 +28,26 @@ def crop(rows: int, columns: int, size: tuple[int, int], spacing: Spacing | None
     return slice(top, top + max(height, 1)), slice(left, left + max(width, 1))
 
 
-def resize(image: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
     """Return ``image`` [H, W] at ``size``."""
     if image.shape == size:
-        return image
-    rows = _weights(image.shape[0], size[0]) @ image
+        return image.astype(np.float64, copy=False)
+    steps = [old // new for old, new in zip(image.shape, size, strict=True)]
+    whole = all(step in _EXACT and step * new == old for step, new, old in zip(steps, size, image.shape, strict=True))
+    if whole and image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
+        # A slice of 512 x 512 pixels, most often: sums of whole numbers over powers of two are exact, so these are the
+        # same bits as below in a third of the time.
+        return np.asarray(_sums(_sums(image, steps[0]).T, steps[1]).T / (steps[0] * steps[1]), np.float64)
+    rows = _weights(image.shape[0], size[0]) @ image.astype(np.float64, copy=False)
     return np.asarray((_weights(image.shape[1], size[1]) @ rows.T).T, np.float64)
+
+
+def _sums(image: NDArray[Any], step: int) -> NDArray[np.int32]:
+    """Return the sums of each ``step`` rows."""
+    total = image[::step].astype(np.int32)
+    for row in range(1, step):
+        total += image[row::step]
+    return total
 
 
 def resample(

@@ -119,10 +119,10 @@ def _fitted(
         spacing_mm = wanted.spacing_mm
     else:
         reasons.append(Reason("no_spacing") if wanted.spacing_mm else None)
-        wide = image[part].astype(np.float64)
+        inside = image[part]
         if wanted.crop == "body" and facts.modality not in PROJECTION_MODALITIES:
-            box = regions.body(wide, facts.unit)
-        fitted = geometry.resize(wide if scale == 1 else wide * scale, grid)
+            box = regions.body(inside, facts.unit)
+        fitted = geometry.resize(inside if scale == 1 else inside.astype(np.float64) * scale, grid)
         spacing_mm = geometry.spacing_after(spacing, part, grid)
     counted = [str(reason) for reason in reasons if reason and reason not in wanted.keep]
     return fitted, {"reason": counted[0] if counted else "", "spacing": spacing_mm, "box": box}

@@ -63,3 +63,16 @@ def test_beyond_the_borders_is_what_was_said():
 def test_a_pixel_half_outside_is_half_of_each(scale: float):
     sums = resample(np.ones((10, 10)), (40, 40), (scale, scale), 0).sum() * scale**2
     assert sums == pytest.approx(100, rel=0.02)  # as much as there was
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.uint8, np.int8])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((64, 64), (8, 8)), ((64, 32), (4, 32)), ((256, 128), (2, 1)), ((60, 64), (30, 8))]
+)
+def test_whole_numbers_are_resized_to_the_same_bits_as_others(
+    kind: type[np.integer], shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    ends = np.iinfo(kind)
+    drawn = np.random.default_rng(0).integers(ends.min, ends.max, shape, kind, endpoint=True)
+    for image in (drawn, np.full(shape, ends.max, kind), np.full(shape, ends.min, kind), drawn.T.copy().T):
+        np.testing.assert_array_equal(resize(image, size), resize(image.astype(np.float64), size))
