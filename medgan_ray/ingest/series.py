@@ -55,8 +55,8 @@ def examine(
     """
     known = [i for i in range(len(places)) if places[i] is not None and orientations[i] is not None]
     unknown = sorted(set(range(len(places))) - set(known), key=lambda i: ranks[i])
-    if not known:
-        return Geometry(tuple(unknown), (), 0.0, (), {})
+    if len(known) < 2:  # an archive of single slices has as many series as files
+        return Geometry((*unknown, *known), (), 0.0, (), {})
     directed = _directions({i: tuple(map(float, orientations[i] or ())) for i in known})
     counts = Counter(directed.values())
     chosen = min(counts, key=lambda name: (-counts[name], name))
