@@ -31,8 +31,9 @@ MOST_FRAGMENTS = 1 << 16
 _FRAGMENT = b"\xfe\xff\x00\xe0"
 _UNDEFINED = 0xFFFFFFFF
 _DEPTH = 32
-_NAMES = {kind.value.encode(): kind.value for kind in VR if len(kind.value) == 2}
-_LONG = frozenset(kind.encode() for kind in EXPLICIT_VR_LENGTH_32)
+_KINDS = {kind.value.encode(): (kind.value, kind in EXPLICIT_VR_LENGTH_32) for kind in VR if len(kind.value) == 2}
+"""By its two bytes: a VR, and whether its length takes four."""
+_UNKNOWN = ("", False)
 _implicit = struct.Struct("<HHL").unpack_from
 _explicit = struct.Struct("<HH2sH").unpack_from
 _length = struct.Struct("<L").unpack_from
@@ -122,11 +123,12 @@ def _element(data: bytes, position: int, implicit: bool) -> tuple[int, str | Non
             raise _Unusual
         return group << 16 | element, None, position + 8, length
     group, element, code, length = _explicit(data, position)
-    kind = _NAMES.get(code)
-    if kind is None:
+    kind, long = _KINDS.get(code, _UNKNOWN)
+    if long:
+        (length,) = _length(data, position + 8)
+        position += 4
+    elif not kind:
         raise _Unusual
-    if code in _LONG:
-        return group << 16 | element, kind, position + 12, _length(data, position + 8)[0]
     return group << 16 | element, kind, position + 8, length
 
 

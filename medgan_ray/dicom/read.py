@@ -4,6 +4,7 @@ The order of the transforms is that of the DICOM standard (PS3.3 C.11 and C.7.6.
 transform, VOI where the modality asks for it, inversion. Untrusted bytes: call this through ``sandbox`` alone.
 """
 
+import functools
 import hashlib
 import itertools
 import warnings
@@ -137,9 +138,8 @@ def _check_budget(dataset: FileDataset, facts: Facts, max_pixels: int) -> None:
     pixels = value_of(dataset, keyword) or b""
     if not pixels:
         raise Refused("no_pixels")
-    syntax = pydicom.uid.UID(facts.transfer_syntax)
     needed_bytes = (claimed * facts.bits + 7) // 8
-    if facts.transfer_syntax == decoders.DEFLATED_FRAMES or (syntax.is_transfer_syntax and syntax.is_encapsulated):
+    if facts.transfer_syntax == decoders.DEFLATED_FRAMES or _is_encapsulated(facts.transfer_syntax):
         deflated = facts.transfer_syntax == decoders.DEFLATED_FRAMES
         expansion = codestream.DEFLATE_EXPANSION if deflated else codestream.RLE_EXPANSION
         shape = (facts.rows, facts.columns, facts.samples)
@@ -148,6 +148,12 @@ def _check_budget(dataset: FileDataset, facts: Facts, max_pixels: int) -> None:
     subsampled = facts.photometric == "YBR_FULL_422"
     if len(pixels) < (needed_bytes * 2 // 3 if subsampled else needed_bytes):
         raise Refused("truncated_pixels", f"{len(pixels)} of {needed_bytes} bytes")
+
+
+@functools.lru_cache(maxsize=256)
+def _is_encapsulated(syntax: str) -> bool:
+    uid = pydicom.uid.UID(syntax)
+    return uid.is_transfer_syntax and uid.is_encapsulated
 
 
 def _digest(stored: NDArray[Any]) -> str:
