@@ -6,7 +6,7 @@
 Runs, in turn and several times, over files of ct_multi_patient/, ct_series/head_jpeg_lossless and dicom_corpus/, each
 repeated to some thousand: reading and copying the bytes (the limit); pydicom alone (read, decode, rescale to float32);
 our decoding (the values come back from one disposable process, or two); our ingest (find, decode, rescale, resize,
-hash, split, write); SimpleITK and MONAI doing the same file by file; dcm2niix (to NIfTI, whole folder). One thread
+hash, split, write; and the same with the search for text in pixels, which is the default); SimpleITK and MONAI doing the same file by file; dcm2niix (to NIfTI, whole folder). One thread
 each. Wall seconds leave out what each imports, and count the start of our decoding processes, which is also stated.
 Ratios are of runs in the same round; processor seconds are those of a process and its children, for a machine that is
 not idle.
@@ -105,6 +105,7 @@ def _commands(given: argparse.Namespace) -> dict[str, list[str]]:
         "decode, 2 processes": [*ours, "decode", "IN", "OUT", side, "2"],
         "ingest, 1 process": [*ours, "ingest", "IN", "OUT", side, "1"],
         "ingest, 2 processes": [*ours, "ingest", "IN", "OUT", side, "2"],
+        "and text search, 2": [*ours, "search", "IN", "OUT", side, "2"],
     }
     if given.peers:
         peers = [str(given.peers / "bin/python"), str(HERE / "peers.py")]

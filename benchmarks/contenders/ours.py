@@ -1,6 +1,6 @@
 """What runs in the project's own environment: the limit, pydicom alone, decoding only, and ingest.
 
-python benchmarks/contenders/ours.py limit|pydicom|decode|ingest FOLDER OUT SIDE WORKERS
+python benchmarks/contenders/ours.py limit|pydicom|decode|ingest|search FOLDER OUT SIDE WORKERS
 """
 
 import sys
@@ -51,12 +51,19 @@ def decode(workers: int) -> Callable[[list[str]], int]:
     return run
 
 
-def ingest(folder: str, out: str, side: int, workers: int) -> Callable[[list[str]], int]:
-    """Make a dataset: find, decode, rescale, resize, hash, split, write."""
+def ingest(folder: str, out: str, side: int, workers: int, text: str = "keep") -> Callable[[list[str]], int]:
+    """Make a dataset: find, decode, rescale, resize, hash, split, write; what peers do, unless text is looked for."""
     from medgan_ray.verbs.ingest import ingest_scans
 
     def run(_: list[str]) -> int:
-        settings = {"workers": workers, "keep": KEEP, "color": "luma", "secondary": True, "window": "full"}
+        settings = {
+            "workers": workers,
+            "keep": KEEP,
+            "color": "luma",
+            "secondary": True,
+            "window": "full",
+            "text": text,
+        }
         return ingest_scans(folder, f"{out}/dataset", {"size": side, "ingest": settings}).samples
 
     return run
@@ -70,6 +77,7 @@ def main() -> None:
         "pydicom": pydicom,
         "decode": lambda: decode(workers),
         "ingest": lambda: ingest(folder, out, side, workers),
+        "search": lambda: ingest(folder, out, side, workers, "refuse"),
     }
     report(runs[name](), folder)
 
