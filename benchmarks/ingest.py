@@ -4,12 +4,12 @@
     python benchmarks/ingest.py ../shared/data --memory
 
 Runs, in turn and several times, over files of ct_multi_patient/, ct_series/head_jpeg_lossless and dicom_corpus/, each
-repeated to some thousand: reading and copying the bytes (the limit); pydicom alone (read, decode, rescale to float32);
-our decoding (the values come back from one disposable process, or two); our ingest (find, decode, rescale, resize,
-hash, split, write; and the same with the search for text in pixels, which is the default); SimpleITK and MONAI doing the same file by file; dcm2niix (to NIfTI, whole folder). One thread
-each. Wall seconds leave out what each imports, and count the start of our decoding processes, which is also stated.
-Ratios are of runs in the same round; processor seconds are those of a process and its children, for a machine that is
-not idle.
+repeated to some thousand: reading and copying the bytes (the limit); pydicom alone (read, decode, rescale to
+float32); our decoding (the values come back from one disposable process, or two); our ingest (find, decode, rescale,
+resize, hash, split, write; and the same with the search for text in pixels, which is the default); SimpleITK and
+MONAI doing the same file by file; dcm2niix (to NIfTI, whole folder). One thread each. Wall seconds leave out what
+each imports, and count the start of our decoding processes, which is also stated. Ratios are of runs in the same
+round; processor seconds are those of a process and its children, for a machine that is not idle.
 
 With --memory: the peak memory of a process that ingests 100 phantoms, and of one that ingests 10,000.
 """
