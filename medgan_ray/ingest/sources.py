@@ -190,7 +190,7 @@ def _below(store: Store, skip: str) -> str:
 
 
 def _hidden(key: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(key).parts)
+    return any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in key.split("/"))
 
 
 def _table(items: list[_Item], labels: str) -> _Table | None:
