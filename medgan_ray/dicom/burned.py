@@ -6,6 +6,7 @@ logistic regression weighted them for lines planted into real scans against all 
 (``benchmarks/burned_in.py``). It does not read: rows of fewer than three letters, such as side markers, are no line.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -184,31 +185,41 @@ def _color(found: Marks, members: NDArray[np.int64], level: Level, contrast: flo
 def _areas(shape: tuple[int, ...], lines: list[Line]) -> list[tuple[slice, slice]]:
     """Return the rectangles that cover lines and what stands close and looks like their letters."""
     covered = np.zeros(shape, bool)
+    known: dict[tuple[int, bool], Marks | None] = {}
     for line in lines:
-        for top, left, bottom, right in _with_neighbors(line):
-            down, across = 0.3 * line.height + 2, 0.7 * line.height + 2
-            scale = line.level.scale
-            rows_ = slice(max(0, int((top - down) * scale)), int((bottom + down) * scale) + 1)
-            covered[rows_, max(0, int((left - across) * scale)) : int((right + across) * scale) + 1] = True
+        scale = line.level.scale
+        corners = scale * line.members
+        if covered[corners[:, 0], corners[:, 1]].all() and covered[corners[:, 2] - 1, corners[:, 3] - 1].all():
+            continue  # a page of text has hundreds of lines, and each leads to all others
+        if (scale, line.bright) not in known:
+            known[scale, line.bright] = next(marks(line.level, line.bright), None)
+        down, across = 0.3 * line.height + 2, 0.7 * line.height + 2
+        boxes = _with_neighbors(line, known[scale, line.bright])
+        grown = ((boxes + np.array([-down, -across, down, across])) * scale).astype(np.int64)
+        covered |= _painted(shape, grown + np.array([0, 0, 1, 1]))
     labels, _ = ndimage.label(covered)
     return list(ndimage.find_objects(labels))
 
 
-def _with_neighbors(line: Line) -> NDArray[np.int64]:
-    """Return the boxes [n, 4] of a line's marks and of marks that look like them, from neighbor to neighbor."""
-    found = next(marks(line.level, line.bright), None)
+def _with_neighbors(line: Line, found: Marks | None) -> NDArray[np.int64]:
+    """Return the boxes [n, 4] of a line's marks and of those found that look like them, from neighbor to neighbor."""
     if found is None:
         return line.members
     heights = found.boxes[:, 2] - found.boxes[:, 0]
     alike = (found.contrast >= 0.4 * line.contrast) & (heights <= 1.7 * line.height)
     alike &= abs(found.value - line.value) <= 0.4 * line.contrast
-    boxes, rest = line.members, found.boxes[alike]
-    reach = REACH * line.height
-    while len(rest):
-        before, after = rest[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - rest[:, None, 2:]
-        distance = np.maximum(before, after).max(-1)
-        close = (distance <= reach).any(1)
-        if not close.any():
-            break
-        boxes, rest = np.concatenate([boxes, rest[close]]), rest[~close]
-    return boxes
+    boxes = np.concatenate([line.members, found.boxes[alike]])
+    # Two are neighbors where they touch once each has grown by half of the way between them.
+    half = math.ceil(REACH * line.height / 2)
+    labels, _ = ndimage.label(_painted(line.level.gray.shape, boxes + np.array([-half, -half, half, half])))
+    islands = labels[boxes[:, 0], boxes[:, 1]]
+    return boxes[np.isin(islands, islands[: len(line.members)])]
+
+
+def _painted(shape: tuple[int, ...], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which pixels boxes [n, 4] cover."""
+    top, left, bottom, right = np.clip(boxes, 0, [*shape, *shape]).T
+    edges = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)
+    for rows_, columns, step in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
+        np.add.at(edges, (rows_, columns), step)
+    return np.asarray(edges.cumsum(0).cumsum(1)[:-1, :-1] > 0)

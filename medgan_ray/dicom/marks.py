@@ -14,8 +14,8 @@ from scipy import ndimage
 
 LEVELS = 3
 """The frame, its half and its quarter."""
-LEAST_SIDE = 96
-"""Pictures smaller than this are thumbnails: what text they show can't be read."""
+LEAST_SIDE, LEAST_STRIP = 96, 16
+"""Frames whose longer or shorter side is below are not looked at: hardly more than a word fits in."""
 STROKE = 5
 """Side of the structuring element: strokes are thinner."""
 READABLE = 0.2
@@ -84,7 +84,7 @@ def levels(frame: NDArray[Any]) -> Iterator[Level]:
     scale = 1
     while frame.size > LARGE:
         frame, scale = _half(frame), 2 * scale
-    if min(frame.shape) < LEAST_SIDE or frame.min() == frame.max():
+    if max(frame.shape) < LEAST_SIDE or min(frame.shape) < LEAST_STRIP or frame.min() == frame.max():
         return
     gray, step, spread = _gray(frame)
     for _ in range(LEVELS):

@@ -68,6 +68,27 @@ def test_flat_and_tiny_frames_hold_none(frame: NDArray[np.float64]) -> None:
     assert find_lines(frame) == []
 
 
+@pytest.mark.parametrize("shape", [(40, 200), (200, 40), (96, 60)])
+def test_text_in_strips_is_found(shape: tuple[int, int]) -> None:
+    frame = np.zeros(shape, np.float32)
+    letters = ink("1971 ABC", 9, 12, 2)[:40, :60]
+    frame[: letters.shape[0], : letters.shape[1]][letters[: shape[0], : shape[1]]] = 1
+    assert find_lines(frame)
+
+
+@pytest.mark.parametrize("bright", [True, False])
+def test_a_page_of_text_leaves_no_pixel(bright: bool) -> None:
+    """Each of its hundred lines leads to all its letters; followed from every line anew they would take minutes."""
+    page = np.zeros((512, 512), bool)
+    for top in range(4, 500, 30):
+        for left in (0, SIDE):
+            page[top : top + 24, left : left + SIDE] = ink("Anna Smith 1971-04-23 1234567", 9, 2, 4)[:24]
+    frame = np.where(page == bright, 200, 20).astype(np.uint8)
+    frame[0, 0] = 1  # a value beside that of the fill
+    boxes = blank(frame, 0)
+    assert boxes and (frame[page] == 0).all()
+
+
 def test_side_markers_are_no_line() -> None:
     frame = drawn("xray")
     frame[ink("L", 14, 10, 10)] = frame.max()
