@@ -3,9 +3,9 @@
     python benchmarks/burned_in.py ../shared/data/ct_multi_patient ../shared/data/mr_pairs ../shared/data/chest_xray
 
 Reads the scans of each folder, looks for text in them as they are, then plants names, dates and numbers (cap heights of
-8 to 40 pixels; bright, half-bright, dark, on a dark box, outlined) into frames drawn at random. Prints, by folder, in
-how many frames text was found before any was planted; by style, how many plants were found, and after blanking how
-many left no pixel of theirs behind: MIDI-B's required actions done right, on pixels.
+8 to 40 pixels; bright, half-bright, dark, on a dark box, outlined) into frames drawn at random, of those without text.
+Prints, by folder, in how many frames text was found before any was planted; by style and by folder, how many plants
+were found, and after blanking how many left no pixel of theirs: MIDI-B's required actions done right, on pixels.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from medgan_ray.dicom.sandbox import Source, decode
 LEAST_SIDE, FRAMES_A_FILE = 128, 4
 READABLE = 0.3
 """Least contrast of a plant to what is around it, as a share of the frame's range."""
+ALL = "all"
 STYLES = ("bright", "half", "dark", "box", "outline")
 NAMES = (
     "SMITH",
@@ -58,24 +59,25 @@ def main() -> None:
         pools[name] = [frame for frame, hit in zip(frames, found, strict=True) if not hit]
     draw = np.random.default_rng(given.seed)
     planted, seen, gone = Counter[str](), Counter[str](), Counter[str]()
-    usable = [frames for frames in pools.values() if frames]
-    while planted.total() < given.plants:
-        frames = usable[draw.integers(len(usable))]
+    usable = [(name, frames) for name, frames in pools.items() if frames]
+    while planted[ALL] < given.plants:
+        name, frames = usable[draw.integers(len(usable))]
         style = STYLES[draw.integers(len(STYLES))]
         plant = _plant(frames[draw.integers(len(frames))], style, draw)
         if plant is None:
             continue
         frame, text = plant
-        planted[style] += 1
-        seen[style] += bool(find_lines(frame))
+        planted.update((ALL, style, name))
+        if find_lines(frame):
+            seen.update((ALL, style, name))
         blanked = frame.copy()
         blank(blanked, float(frame.min()) - 1)  # a value that no pixel has
-        gone[style] += bool((blanked[text] < frame.min()).all())
+        if (blanked[text] < frame.min()).all():
+            gone.update((ALL, style, name))
     print(f"\n{'plants':>24} {'planted':>7} {'found':>7} {'blanked':>7}")
-    for style in STYLES:
-        print(f"{style:>24} {planted[style]:>7} {seen[style]:>7} {gone[style]:>7}")
-    rates = f"{seen.total() / planted.total():.4f} found, {gone.total() / planted.total():.4f} blanked"
-    print(f"{'all':>24} {planted.total():>7} {seen.total():>7} {gone.total():>7}   {rates}")
+    for row in (*STYLES, *(name for name, _ in usable), ALL):
+        print(f"{row:>24} {planted[row]:>7} {seen[row]:>7} {gone[row]:>7}")
+    print(f"{seen[ALL] / planted[ALL]:.2%} found, {gone[ALL] / planted[ALL]:.2%} blanked")
 
 
 def _frames(folder: Path) -> list[Frame]:
@@ -113,7 +115,7 @@ def _plant(frame: Frame, style: str, draw: np.random.Generator) -> tuple[Frame, 
     elif style == "outline":
         rim = ndimage.maximum_filter(place, 3)
         planted, ground = planted * (1 - rim) + frame.min() * rim, float(np.percentile(around, 95) - 0.3 * (high - low))
-    if abs(value - ground) < READABLE * (high - low) or (value < ground) != (style == "dark"):
+    if value == ground or abs(value - ground) < READABLE * (high - low) or (value < ground) != (style == "dark"):
         return None
     return np.asarray(planted * (1 - place) + value * place, np.float32), place >= 0.5
 
