@@ -29,6 +29,9 @@ MOST_MARKS = 3000
 SAME_COLOR = 0.06
 """Values within this share of the contrast count as one."""
 ROUNDS = 6
+FOLLOWED = 16
+"""Of so many lines the neighbors are looked for always, of others where they are not covered yet: a page of text has
+hundreds, and each leads to all others."""
 REACH = 2.5
 """What stands this many letter heights beside or above text and looks alike is blanked with it."""
 
@@ -186,11 +189,15 @@ def _areas(shape: tuple[int, ...], lines: list[Line]) -> list[tuple[slice, slice
     """Return the rectangles that cover lines and what stands close and looks like their letters."""
     covered = np.zeros(shape, bool)
     known: dict[tuple[int, bool], Marks | None] = {}
-    for line in lines:
+    for number, line in enumerate(lines):
         scale = line.level.scale
         corners = scale * line.members
-        if covered[corners[:, 0], corners[:, 1]].all() and covered[corners[:, 2] - 1, corners[:, 3] - 1].all():
-            continue  # a page of text has hundreds of lines, and each leads to all others
+        if (
+            number >= FOLLOWED
+            and covered[corners[:, 0], corners[:, 1]].all()
+            and covered[corners[:, 2] - 1, corners[:, 3] - 1].all()
+        ):
+            continue
         if (scale, line.bright) not in known:
             known[scale, line.bright] = next(marks(line.level, line.bright), None)
         down, across = 0.3 * line.height + 2, 0.7 * line.height + 2

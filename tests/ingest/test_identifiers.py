@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from pydicom.dataset import Dataset
 
 from medgan_ray.dicom import phantom
@@ -59,10 +59,22 @@ def _scans(folder: Path) -> None:
     (folder / f"{CANARY}.txt").write_text(CANARY)
     (folder / f"{CANARY}_cut.dcm").write_bytes(buffer.getvalue()[:-500])
     (folder / f"{CANARY}_broken.dcm").write_bytes(buffer.getvalue().replace(b"US\x02\x00@\x00", b"US\x02\x00\xff\xff"))
+    _burned(folder / f"{CANARY}_burned.dcm")
     text = PngImagePlugin.PngInfo()
     text.add_text("Author", CANARY)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     Image.fromarray(noise).save(folder / f"{CANARY}.png", pnginfo=text)
+
+
+def _burned(path: Path) -> None:
+    """Write a phantom with a canary in its pixels."""
+    dataset = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 256, 0)), 0)
+    letters = Image.new("1", (256, 256))
+    ImageDraw.Draw(letters).text((12, 100), f"{CANARY} 19510607", fill=1, font=ImageFont.load_default(16))
+    pixels = dataset.pixel_array.copy()
+    pixels[np.asarray(letters)] = pixels.max()
+    dataset.PixelData, dataset.PatientID = pixels.tobytes(), CANARY
+    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +127,7 @@ def test_the_canaries_were_there(done: Done):
     manifest = open_dataset(str(done.folder / "data")).manifest
     assert sum(entry.samples for entry in manifest.shards) == PATIENTS * SLICES
     assert len(manifest.subjects) == PATIENTS and sum(manifest.rejected.values()) >= 3
+    assert manifest.rejected["burned_in_text"] == 1  # the canary in pixels, which no search of bytes could find
     assert {path.suffix for path in (done.folder / "out").iterdir()} == {".dcm"}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.data import get_testdata_file
 
 from medgan_ray.dataset.manifest import read_manifest
@@ -89,6 +89,26 @@ def test_settings_that_take_more(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 derived"):
         run(tmp_path / "mip", tmp_path / "projected")
     assert run(tmp_path / "mip", tmp_path / "projected", derived=True).samples == 1
+
+
+def test_text_in_pixels_is_refused_or_blanked(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    draw = np.random.default_rng(0)
+    grey = np.kron(draw.integers(40, 120, (32, 32)), np.ones((8, 8))).astype(np.uint8)
+    letters = Image.new("1", (256, 256))
+    ImageDraw.Draw(letters).text((16, 116), "CANARY^ZEBRA 1951-06-07", fill=1, font=ImageFont.load_default(16))
+    ink = np.asarray(letters)
+    Image.fromarray(np.where(ink, 255, grey)).save(tmp_path / "in/a.png")
+    with pytest.raises(InputError, match="1 burned_in_text"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert run(tmp_path / "in", tmp_path / "masked", text="mask").samples == 1
+    ((masked,),) = images(tmp_path / "masked")
+    expected = grey[::8, ::8].astype(np.float64) * 257
+    touched = abs(masked - expected) > 1
+    cells = ink.reshape(32, 8, 32, 8).any((1, 3))
+    # Blanked to the frame's least value, so that a cell is darker than it was, or had that value.
+    assert (masked[cells] <= expected[cells] + 1).all() and touched[cells].mean() > 0.9
+    assert not touched[:10].any() and not touched[22:].any()
 
 
 def test_equal_pictures_under_two_labels_leave_nothing(tmp_path: Path) -> None:
