@@ -191,12 +191,8 @@ def _areas(shape: tuple[int, ...], lines: list[Line]) -> list[tuple[slice, slice
     known: dict[tuple[int, bool], Marks | None] = {}
     for number, line in enumerate(lines):
         scale = line.level.scale
-        corners = scale * line.members
-        if (
-            number >= FOLLOWED
-            and covered[corners[:, 0], corners[:, 1]].all()
-            and covered[corners[:, 2] - 1, corners[:, 3] - 1].all()
-        ):
+        ends = scale * line.members - np.array([0, 0, 1, 1])
+        if number >= FOLLOWED and covered[ends[:, ::2], ends[:, 1::2]].all():
             continue
         if (scale, line.bright) not in known:
             known[scale, line.bright] = next(marks(line.level, line.bright), None)
