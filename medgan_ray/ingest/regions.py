@@ -1,7 +1,7 @@
 """Which part of a frame shows something: the exposed field of a projection, the body in a slice.
 
 A part is a pair of slices (rows, columns). The field comes from the header where it says so (PS3.3 C.8.7.3 collimator,
-C.7.6.11 shutter), else from the pixels: borders that hardly vary were not exposed.
+C.7.6.11 shutter), else from the pixels: even borders that end in a straight edge were not exposed.
 """
 
 import numpy as np
@@ -12,7 +12,13 @@ Box = tuple[float, float, float, float]
 """Top, bottom, left and right as shares of an image's height and width."""
 
 FLAT = 0.03
-"""A line at the border that varies less than this share of the image's range was not exposed."""
+"""Lines at the border that vary less than this share of the image's range may not have been exposed."""
+EDGE = 0.015
+"""How far behind such lines the exposed ones are looked at, as a share of the side: edges are soft, and lean."""
+EXPOSED = 0.3
+"""Least part of a line behind an edge that differs from what is before it: a finger, or the skin's bow, is less."""
+SAMPLES = 400
+"""Pixels of a line that are looked at, about."""
 LEAST_FIELD = 0.25
 """Of each side: a field smaller than this is none, and the frame is taken whole."""
 BODY_HU = -500.0
@@ -44,7 +50,7 @@ def field(image: NDArray[np.floating], edges: tuple[int, ...] = ()) -> Part:
         found = slice(max(top - 1, 0), min(bottom, rows)), slice(max(left - 1, 0), min(right, columns))
         if _wide(found, image.shape):
             return found
-    found = _varied(image)
+    found = _edged(image)
     return found if _wide(found, image.shape) else whole(image)
 
 
@@ -94,15 +100,33 @@ def _ends(lines: NDArray[np.intp], side: int) -> tuple[float, float]:
     return max(float(lines[0]) / side - MARGIN, 0.0), min(float(lines[-1] + 1) / side + MARGIN, 1.0)
 
 
-def _varied(image: NDArray[np.floating]) -> Part:
-    """Return the part of an image without the lines at its borders that hardly vary."""
-    low, high = np.percentile(image, (0.5, 99.5))
-    parts = []
-    for axis in (1, 0):
-        spread = np.subtract(*np.percentile(image, (95, 5), axis=axis))
-        varied = np.flatnonzero(spread > FLAT * (high - low))
-        parts.append(slice(int(varied[0]), int(varied[-1]) + 1) if len(varied) else slice(0, 0))
-    return parts[0], parts[1]
+def _edged(image: NDArray[np.floating]) -> Part:
+    """Return the part of an image inside borders as a collimator leaves them.
+
+    Such a border is even, and the line behind it is another over much of its length; air around a hand is not.
+    """
+    spread = float(np.subtract(*np.percentile(image[::3, ::3], (99.5, 0.5))))
+    rows, columns = whole(image)
+    for _ in range(2):  # two borders that cross are even only once the others have gone
+        first, last = (_border(lines, spread) for lines in (image[rows, columns], image[rows, columns][::-1]))
+        rows = slice(rows.start + first, rows.stop - last)
+        turned = image[rows, columns].T
+        first, last = (_border(lines, spread) for lines in (turned, turned[::-1]))
+        columns = slice(columns.start + first, columns.stop - last)
+    return rows, columns
+
+
+def _border(lines: NDArray[np.floating], spread: float) -> int:
+    """Return how many lines at the top of an image were not exposed."""
+    trim = round(EDGE * lines.shape[1])  # where they cross another border's soft edge
+    lines = lines[:, trim : lines.shape[1] - trim : max(1, lines.shape[1] // SAMPLES)]
+    low, middle, high = np.percentile(lines, (1, 50, 99), axis=1)
+    even = (high - low <= FLAT * spread) & (abs(middle - middle[0]) <= FLAT * spread)
+    count = len(lines) if even.all() else int(np.argmin(even))
+    behind = count + max(1, round(EDGE * len(lines)))
+    if not count or behind >= len(lines):
+        return 0
+    return count if np.mean(abs(lines[behind] - middle[0]) > FLAT * spread) >= EXPOSED else 0
 
 
 def _wide(part: Part, shape: tuple[int, ...]) -> bool:

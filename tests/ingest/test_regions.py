@@ -32,6 +32,21 @@ def test_what_the_collimator_covered_is_left_out(exposure: NDArray[np.float32]) 
     assert sides(regions.field(1 - exposure)) == (20, 90, 10, 100)
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_finger_is_no_edge_of_the_field(turns: int) -> None:
+    image = np.random.default_rng(2).normal(0.02, 0.002, (120, 240))
+    image[20:, 100:106] = 0.5
+    image[60:, 70:170] = 0.7
+    turned = np.rot90(image, turns)
+    assert sides(regions.field(turned)) == (0, turned.shape[0], 0, turned.shape[1])
+
+
+def test_edges_may_be_soft_and_borders_of_two_kinds(exposure: NDArray[np.float32]) -> None:
+    exposure[:20], exposure[21] = 0.99, exposure[20]
+    exposure[20] = (exposure[19] + exposure[21]) / 2
+    assert sides(regions.field(exposure)) == (20, 90, 10, 100)
+
+
 def test_the_header_goes_before_the_pixels(exposure: NDArray[np.float32]) -> None:
     assert sides(regions.field(exposure, (31, 80, 1, 120))) == (30, 80, 0, 120)
 
