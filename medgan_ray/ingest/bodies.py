@@ -20,8 +20,8 @@ class Bodies:
         for position in kept:
             record = records[position]
             if record.box:
-                known = self._boxes.get(_together(record), record.box)
-                self._boxes[_together(record)] = regions.union(known, record.box)
+                known = self._boxes.get(record.together, record.box)
+                self._boxes[record.together] = regions.union(known, record.box)
 
     def cut(self, positions: Sequence[int], images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the samples [n, *size] that decoded images [n, *grid] hold."""
@@ -43,9 +43,4 @@ class Bodies:
         )
 
     def _part(self, record: Record) -> regions.Part:
-        return regions.around(self._boxes.get(_together(record)), self._recipe.grid)
-
-
-def _together(record: Record) -> str:
-    """Return what names the images that are cropped alike."""
-    return record.series or f"file {record.item}"
+        return regions.around(self._boxes.get(record.together), self._recipe.grid)

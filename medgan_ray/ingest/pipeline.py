@@ -286,6 +286,6 @@ class _Second:
             elif record.modality in PROJECTION_MODALITIES:
                 yield [position]
             else:
-                together.setdefault(record.series or f"file {record.item}", []).append(position)
+                together.setdefault(record.together, []).append(position)
         yield from together.values()
         yield fixed

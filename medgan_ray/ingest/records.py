@@ -52,6 +52,11 @@ class Record:
     box: tuple[float, float, float, float] | None = None
 
     @property
+    def together(self) -> str:
+        """What names the images that are scaled and cropped alike: those of a series, else of a file."""
+        return self.series or f"file {self.item}"
+
+    @property
     def scale(self) -> tuple[str, str]:
         """What all records of a dataset have in common: modality, and unit of the dataset's intensity map."""
         return self.modality, "relative" if self.unit == "voi" else self.unit
