@@ -25,7 +25,13 @@ class Host(Protocol):
         """Take the state of the run: images seen, images to see, images per second."""
 
     def should_stop(self) -> bool:
-        """Say whether the run should stop at the next checkpoint."""
+        """Say whether the run should commit a checkpoint and stop."""
+
+    def should_checkpoint(self) -> bool:
+        """Say whether this rank may be taken away soon, so that a checkpoint should be committed; the run goes on."""
+
+    def gauges(self, values: dict[str, float]) -> None:
+        """Take what a monitor shows: the newest value of each name."""
 
     def log(self, text: str) -> None:
         """Take one line meant for a person."""
@@ -48,6 +54,13 @@ class LocalHost:
     def should_stop(self) -> bool:
         """Never."""
         return False
+
+    def should_checkpoint(self) -> bool:
+        """Never."""
+        return False
+
+    def gauges(self, values: dict[str, float]) -> None:
+        """Ignore them: nobody asks."""
 
     def log(self, text: str) -> None:
         """Pass the line to the logger ``medgan_ray``."""

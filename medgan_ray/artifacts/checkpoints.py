@@ -1,7 +1,7 @@
 """Checkpoints: all that training needs to go on, committed by a manifest of hashes.
 
     RUN/checkpoints/IMAGES-DIGEST/state.safetensors   networks and optimizers
-    RUN/checkpoints/IMAGES-DIGEST/state.json          images seen, figures
+    RUN/checkpoints/IMAGES-DIGEST/state.json          images seen, figures, plain facts of the loop
     RUN/checkpoints/IMAGES-DIGEST/commit.json         SHA-256 of each file, written last
 
 Without ``commit.json`` there is no checkpoint; with one that does not match, the checkpoint is named and passed over.
@@ -72,9 +72,19 @@ def load(run: Store, name: str) -> Checkpoint:
         raise InputError("checkpoint is corrupt", where, str(error)) from None
 
 
-def newest(run: Store, log: Callable[[str], None]) -> Checkpoint | None:
-    """Return the newest checkpoint that is whole; those that are not are named through ``log`` and passed over."""
+def newest(
+    run: Store, log: Callable[[str], None], wanted: Callable[[int], bool] = lambda images: True
+) -> Checkpoint | None:
+    """Return the newest checkpoint that is whole; those that are not are named through ``log`` and passed over.
+
+    Args:
+        run: the run's store.
+        log: takes a line about each corrupt one.
+        wanted: whether a checkpoint at so many images seen is looked for.
+    """
     for name in reversed(names(run)):
+        if not wanted(images_of(name)):
+            continue
         try:
             return load(run, name)
         except InputError as error:
@@ -82,9 +92,41 @@ def newest(run: Store, log: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def prune(run: Store, keep: int, best: str | None) -> None:
-    """Remove all but the ``keep`` newest checkpoints and the best; the commit goes first, so none is half there."""
-    for name in names(run)[:-keep]:
-        if name != best:
-            for file in ("commit.json", "state.json", "state.safetensors"):
-                run.delete(f"{FOLDER}/{name}/{file}")
+def images_of(name: str) -> int:
+    """Return the images seen at the checkpoint with this name."""
+    return int(name.split("-")[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay beside the best and the newest.
+
+    Attributes:
+        last: so many of those that the schedule made.
+        interval: the schedule makes one at each multiple of so many images.
+        every: one at each multiple of so many images stays for good; 0: none does.
+    """
+
+    last: int
+    interval: int
+    every: int = 0
+
+
+def prune(run: Store, keep: Keep, best: str | None) -> None:
+    """Remove the checkpoints that need not stay, and what older attempts left uncommitted.
+
+    The commit goes first, so that none is half there. One that an interruption made goes as soon as there is a newer.
+    """
+    committed = names(run)
+    if not committed:
+        return
+    scheduled = [name for name in committed if images_of(name) % keep.interval == 0]
+    stay = {committed[-1], *scheduled[-keep.last :], best}
+    stay |= {name for name in committed if keep.every and images_of(name) % keep.every == 0}
+    folders: dict[str, list[str]] = {}
+    for entry in run.list(FOLDER):
+        folders.setdefault(entry.key.split("/")[1], []).append(entry.key)
+    for name, keys in folders.items():
+        if _NAME.match(name) and name not in stay and images_of(name) <= images_of(committed[-1]):
+            for key in sorted(keys, key=lambda key: not key.endswith("/commit.json")):
+                run.delete(key)

@@ -4,10 +4,9 @@ What happens at a step is a pure function of what is on disk: the state, and how
 dies goes on from its newest whole checkpoint and ends with the same weights.
 """
 
-import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,64 +14,27 @@ import torch
 from torch import Tensor
 
 from medgan_ray.artifacts import checkpoints, versions
-from medgan_ray.artifacts.runs import BEST, RESULT, read_json, write_json
+from medgan_ray.artifacts.runs import RESULT, read_json, write_json
 from medgan_ray.artifacts.tensors import weights_sha256
 from medgan_ray.dataset.batches import Dataset
-from medgan_ray.engine import guards, schedules
+from medgan_ray.engine import guards, keeper, schedules
+from medgan_ray.engine.guards import Decision
+from medgan_ray.engine.means import Means
+from medgan_ray.engine.plan import Outcome, Plan
 from medgan_ray.engine.ranks import Ranks
 from medgan_ray.engine.record import Record
 from medgan_ray.engine.state import State
 from medgan_ray.engine.watch import Watch, preview_labels
-from medgan_ray.errors import InputError
+from medgan_ray.errors import TrainingStopped
 from medgan_ray.host import Host
 from medgan_ray.store import Store
-from medgan_ray.tasks.protocol import Share, Task, TrainSettings
+from medgan_ray.tasks.protocol import Share, Task, Values
 
-STOP_STEPS = 16
+LOOK_STEPS = 16
+LOOK_S = 5.0
 PREVIEWS = 24
+ROLLBACK_RATE = 0.5
 _NONE: dict[str, Any] = {"figures": {}, "not_applicable": "the run is not complete"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a run is to do.
-
-    Attributes:
-        images: images to see in all; rounded up to whole batches.
-        batch: pairs in the global batch.
-        seed: names order, noise, augmentation and first weights.
-        augment: the augmentation's final probability.
-        time_limit_s: stop at a checkpoint after this many seconds; 0: no limit.
-        facts: what a model of this run is described by (see ``versions.Description``).
-    """
-
-    images: int
-    batch: int
-    seed: int
-    train: TrainSettings
-    augment: float
-    time_limit_s: float
-    facts: dict[str, Any]
-
-    @property
-    def total(self) -> int:
-        """Images to see, in whole batches."""
-        return math.ceil(self.images / self.batch) * self.batch
-
-    def interval(self, chosen: int, share: int) -> int:
-        """Return a number of images in whole batches: the one chosen, or this share of all."""
-        return max(1, round((chosen or self.images / share) / self.batch)) * self.batch
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a run ended: images seen, digest of the networks' tensors, figures or why there are none, completeness."""
-
-    images: int
-    weights_sha256: str
-    figures: dict[str, float]
-    not_applicable: str
-    complete: bool
 
 
 def run(task: Task, dataset: Dataset, plan: Plan, store: Store, host: Host) -> Outcome:
@@ -81,8 +43,13 @@ def run(task: Task, dataset: Dataset, plan: Plan, store: Store, host: Host) -> O
     Raises:
         TrainingStopped: if a guard ends the run.
         InputError: if the dataset is corrupt.
+        StoreError: if checkpoints can't be written.
     """
-    return _Loop(task, dataset, plan, store, host).run()
+    loop = _Loop(task, dataset, plan, store, host)
+    try:
+        return loop.run()
+    finally:
+        loop.close()
 
 
 class _Loop:
@@ -90,71 +57,61 @@ class _Loop:
 
     def __init__(self, task: Task, dataset: Dataset, plan: Plan, store: Store, host: Host) -> None:
         self.task, self.dataset, self.plan, self.store, self.host = task, dataset, plan, store, host
-        self.ranks = Ranks()
-        self.state = State(task)
+        self.ranks, self.state, self.means = Ranks(), State(task), Means()
         split = dataset.split("train")
         self.data = {phase: (split, split.order(plan.seed, phase)) for phase in task.phases}
-        self.images = self._resume()
-        self.record = Record(store, self.images) if self.ranks.rank == 0 else None
+        found = keeper.newest(store, plan.facts, host.log) if self.ranks.rank == 0 else None
+        self.images = self.taken = self._go_on_from(found, "resumed from")
+        self.record: Record | None = None
+        self.keeper: keeper.Keeper | None = None
+        if self.ranks.rank == 0:
+            self.record, self.keeper = self._writers()
         self.watch = Watch(dataset, "val", plan.train, store, self.ranks)
-        if self.watch.not_applicable and self.ranks.rank == 0:
-            host.log(self.watch.not_applicable)
-        self.sums: dict[str, Tensor] = {}
-        self.summed_steps = 0
-        self.began, self.began_images = time.monotonic(), self.images
+        if self.ranks.rank == 0:
+            small = guards.before(plan.images, len(split), plan.augment) if not self.images else []
+            for text in filter(None, (self.watch.not_applicable, *small)):
+                host.log(text)
+        self.unreported: tuple[int, dict[str, float]] | None = None
+        self.began = time.monotonic()
+        self.logged, self.pace = (self.began, self.images), _Pace()
 
     def run(self) -> Outcome:
         plan = self.plan
-        log_every = plan.interval(plan.train.log_images, 100)
-        checkpoint_every = plan.interval(plan.train.checkpoint_images, 10)
-        committed = self.images
+        if not self.images:
+            self._checkpoint({}, judged=False)  # where a guard goes back to that has nothing newer
         while self.images < plan.total:
             self._step()
-            if self.images % log_every == 0 or self.images >= plan.total:
-                self._log()
-            stop = self.images // plan.batch % STOP_STEPS == 0 and self._should_stop()
-            if stop or self.images % checkpoint_every == 0 or self.images >= plan.total:
-                self._checkpoint()
-                committed = self.images
-            if stop:
+            if plan.logged(self.images) and self._obey(self._log()):
+                continue
+            if plan.scheduled(self.images) and self._obey(self._measured_checkpoint()):
+                continue
+            if self.pace.due() and self._look():
                 break
-        if committed != self.images:
-            self._checkpoint()
+        self._settle(last=True)
         return self._finish()
 
-    def _resume(self) -> int:
-        """Load the newest whole checkpoint, the same one on every rank; return the images it has seen."""
-        found = self._newest() if self.ranks.rank == 0 else None
+    def close(self) -> None:
+        """Let what is being written come to its end."""
+        if self.keeper:
+            self.keeper.close()
+
+    def _writers(self) -> tuple[Record, keeper.Keeper]:
+        train, record = self.plan.train, Record(self.store, self.images)
+        keep = checkpoints.Keep(train.keep_checkpoints, self.plan.checkpoint_interval, train.keep_every)
+        return record, keeper.Keeper(self.store, record, keep, self.plan.facts, self.host.log)
+
+    def _go_on_from(self, found: checkpoints.Checkpoint | None, how: str) -> int:
+        """Take over the checkpoint that rank 0 has found, on every rank; return the images it has seen."""
         name = self.ranks.share_text(found.name if found else "")
         if not name:
             return 0
         checkpoint = found or checkpoints.load(self.store, name)
-        self.state.load(checkpoint.tensors, name)
+        loop = checkpoint.facts.get("loop", {})
+        self.state.load(checkpoint.tensors, loop.get("state", {}), name)
+        self.means.load(loop.get("means", {}), self.ranks.rank)
         if self.ranks.rank == 0:
-            self.host.log(f"resumed from checkpoint {name} at {checkpoint.images} images")
+            self.host.log(f"{how} checkpoint {name} at {checkpoint.images} images")
         return checkpoint.images
-
-    def _newest(self) -> checkpoints.Checkpoint | None:
-        """Return the newest whole checkpoint, after mending what a crash has left half written in ``best/``."""
-        best = read_json(self.store, BEST)
-        if best:
-            try:
-                versions.read_model(self.store.child("best"))
-            except InputError as error:
-                self.host.log(f"best model is written again: {error.what}")
-                self._mend_best(str(best["checkpoint"]))
-        return checkpoints.newest(self.store, self.host.log)
-
-    def _mend_best(self, name: str) -> None:
-        """Write the best model again from its checkpoint; without that, the next checkpoint becomes the best."""
-        try:
-            found = checkpoints.load(self.store, name)
-        except InputError:
-            self.store.delete(BEST)
-            return
-        prefix = "networks/average/"
-        weights = {key[len(prefix) :]: value for key, value in found.tensors.items() if key.startswith(prefix)}
-        self._write_best(name, found.images, weights, found.facts["figures"])
 
     def _step(self) -> None:
         plan = self.plan
@@ -164,65 +121,118 @@ class _Loop:
             split, order = self.data[phase]
             indices = order.indices(self.images, plan.batch)[positions - self.images]
             share = Share(positions, split.take(indices), plan.batch, self.images // plan.batch)
-            losses = self.task.losses(phase, share, values)
-            parameters = list(self.task.trained(phase).parameters())
-            gradients = torch.autograd.grad(losses["loss"], parameters, allow_unused=True, materialize_grads=True)
-            self.state.step(phase, self.ranks.sum(gradients), values)
-            for name, value in losses.items():
-                key = f"{phase}_{name}"
-                self.sums[key] = self.sums.get(key, 0) + value.detach()
-        self.summed_steps += 1
+            self.state.step(phase, self.ranks.sum(self._gradients(phase, share, values)), values)
+        self.means.step()
         self.task.after_step(values)
         self.images += plan.batch
 
-    def _log(self) -> None:
-        names = sorted(self.sums)
-        totals = self.ranks.sum([torch.stack([self.sums[name].double() for name in names])])[0].tolist()
-        losses = {name: total / self.summed_steps for name, total in zip(names, totals, strict=True)}
-        self.sums, self.summed_steps = {}, 0
-        guards.check_finite(losses, self.images, self.store.uri)
-        rate = (self.images - self.began_images) / max(1e-9, time.monotonic() - self.began)
+    def _gradients(self, phase: str, share: Share, values: Values) -> list[Tensor]:
+        """Return this rank's part of the gradients, added up over micro-batches."""
+        parameters = list(self.task.trained(phase).parameters())
+        total: list[Tensor] = []
+        for part in share.parts(self.plan.train.micro_batch):
+            losses = self.task.losses(phase, part, values)
+            grown = torch.autograd.grad(losses["loss"], parameters, allow_unused=True, materialize_grads=True)
+            total = list(torch._foreach_add(total, grown)) if total else list(grown)
+            self.means.add(phase, losses)
+        return total or [torch.zeros_like(parameter) for parameter in parameters]
+
+    def _log(self) -> Sequence[Decision]:
+        """Write a line of the log; return what the guards decide."""
+        losses = self.means.take(self.ranks)
+        decisions, tally = guards.on_losses(losses, self.state.facts["tally"])
+        self.state.facts = {**self.state.facts, "tally": tally}
+        (since, images), now = self.logged, time.monotonic()
+        rate = (self.images - images) / max(1e-9, now - since)
+        self.logged = now, self.images
         self.host.progress(self.images, self.plan.total, rate)
         if self.record:
-            self.record.add(self.images, {**losses, "images_per_s": rate})
+            line = {**losses, "images_per_s": rate, "rate_factor": self.state.facts["rate"]}
+            self.record.add(self.images, line)
+            self.host.gauges({**line, "images": self.images, "images_since_checkpoint": self.images - self.taken})
+        return decisions
 
-    def _should_stop(self) -> bool:
-        limit = self.plan.time_limit_s
+    def _look(self) -> bool:
+        """Agree with all ranks on what their hosts wish; say whether to stop. A checkpoint then is committed."""
+        limit, host = self.plan.time_limit_s, self.host
         late = limit > 0 and time.monotonic() - self.began > limit
-        return self.ranks.any(late or self.host.should_stop())
+        written = self.unreported is not None and (self.keeper is None or self.keeper.idle)
+        mine = [host.should_stop(), late, host.should_checkpoint(), not written, self.pace.step_s]
+        *wishes, step_s = self.ranks.most([float(wish) for wish in mine])
+        stop, late, checkpoint, writing = map(bool, wishes)
+        self.pace.renew(step_s)
+        if self.unreported and not writing:
+            self._settle()
+        if (stop or late or checkpoint) and self.images != self.taken and not self.plan.scheduled(self.images):
+            if not self.state.finite():
+                return stop or late
+            figures = self.watch.figures(self.task) if late else {}
+            self._checkpoint(figures, judged=late)
+        return stop or late
 
-    def _checkpoint(self) -> None:
-        """Measure, commit, keep the best; every rank takes part in measuring, rank 0 writes."""
+    def _measured_checkpoint(self) -> Sequence[Decision]:
+        """Measure and commit, unless the weights are beyond use; return what the guards decide."""
+        if not self.state.finite():
+            return [Decision("not_finite", "rollback", "a weight is no number", guards.LOWER_RATE)]
         figures = self.watch.figures(self.task)
-        name = ""
-        if self.record:
-            plain = {key: value for key, value in figures.items() if math.isfinite(value)}
-            name = checkpoints.commit(self.store, self.images, self.state.tensors(), {"figures": plain})
-            best = self._keep_if_best(name, figures)
-            checkpoints.prune(self.store, self.plan.train.keep_checkpoints, best)
-            self.record.add(self.images, figures)
-            labels = preview_labels(self.dataset.manifest, PREVIEWS)
-            self.record.preview(self.images, self.task.sample(np.arange(PREVIEWS), labels))
-            self.record.flush()
-        self.host.report(self.images, figures, f"{self.store.uri}/{checkpoints.FOLDER}/{name}" if name else None)
+        decisions, tally = guards.on_figures(figures, self.state.facts["tally"])
+        self.state.facts = {**self.state.facts, "tally": tally}
+        self._checkpoint(figures, judged=True)
+        return decisions
 
-    def _keep_if_best(self, name: str, figures: Mapping[str, float]) -> str:
-        """Make this checkpoint the best if its score is no worse, or if nothing can be measured."""
-        old = read_json(self.store, BEST)
-        score = figures.get("score", math.inf)
-        if old and old["score"] is not None and float(old["score"]) < score:
-            return str(old["checkpoint"])
-        weights = self.task.networks["average"].state_dict()
-        self._write_best(
-            name, self.images, weights, {key: each for key, each in figures.items() if math.isfinite(each)}
-        )
-        kept = score if math.isfinite(score) else None
-        write_json(self.store, BEST, {"checkpoint": name, "score": kept, "images": self.images})
-        return name
+    def _checkpoint(self, figures: dict[str, float], judged: bool) -> None:
+        """Have a checkpoint of this moment written while training goes on; every rank calls."""
+        self._settle()
+        means = self.means.save(self.ranks)
+        if self.keeper and self.record:
+            loop = {"state": self.state.facts, "means": means}
+            preview = None
+            if judged:
+                self.record.add(self.images, figures)
+                preview = self.task.sample(np.arange(PREVIEWS), preview_labels(self.dataset.manifest, PREVIEWS))
+            tensors = self.state.snapshot()
+            self.keeper.submit(keeper.Snapshot(self.images, tensors, loop, figures, judged, preview))
+        if judged:
+            self.unreported = self.images, figures
+        self.taken = self.images
 
-    def _write_best(self, name: str, images: int, weights: Mapping[str, Tensor], figures: Mapping[str, float]) -> None:
-        facts = {**self.plan.facts, "checkpoint": name, "images": images, "figures": figures}
-        versions.write_model(self.store.child("best"), weights, facts)
+    def _settle(self, last: bool = False) -> None:
+        """Wait for the checkpoint that is being written, and report it; every rank calls."""
+        uri = self.keeper.wait(last) if self.keeper else ""
+        if self.unreported:
+            (images, figures), self.unreported = self.unreported, None
+            self.host.report(images, figures, uri or None)
+
+    def _obey(self, decisions: Sequence[Decision]) -> bool:
+        """Do what the guards decided; say whether the run went back.
+
+        Raises:
+            TrainingStopped: if one says so, or there were too many rollbacks.
+        """
+        for decision in decisions:
+            why = f"{decision.why} at {self.images} images"
+            done = int(self.state.facts["rollbacks"])
+            if decision.act == "stop" or (decision.act == "rollback" and done >= self.plan.train.most_rollbacks):
+                self._settle(last=True)
+                times = f", after {done} rollbacks" if done else ""
+                raise TrainingStopped(why + times, self.store.uri, decision.advice)
+            if self.ranks.rank == 0:
+                self.host.log(f"guard {decision.guard}: {why}: {decision.advice}")
+            if decision.act == "rollback":
+                self._roll_back(done + 1)
+                return True
+        return False
+
+    def _roll_back(self, rollbacks: int) -> None:
+        """Go back to the newest checkpoint of the schedule, at a lower learning rate."""
+        self._settle()
+        before, found = self.state.facts, None
+        if self.ranks.rank == 0:
+            found = checkpoints.newest(self.store, self.host.log, self.plan.scheduled)
+        self.images = self.taken = self._go_on_from(found, "went back to")
+        rate = before["rate"] * ROLLBACK_RATE
+        self.state.facts = {**self.state.facts, "tally": before["tally"], "rollbacks": rollbacks, "rate": rate}
+        self.logged = time.monotonic(), self.images
 
     def _finish(self) -> Outcome:
         """Measure the best model on the test split if the run is complete."""
@@ -243,3 +253,25 @@ class _Loop:
         watch = Watch(self.dataset, "test", self.plan.train, self.store, self.ranks)
         found = {name: value for name, value in watch.figures(self.task).items() if math.isfinite(value)}
         return {"figures": found, "not_applicable": watch.not_applicable}
+
+
+class _Pace:
+    """When the ranks next agree on what to do: every 16 steps, sooner where these would take long."""
+
+    def __init__(self) -> None:
+        self._steps, self._until, self._since = 0, LOOK_STEPS, time.monotonic()
+
+    def due(self) -> bool:
+        """Count a step; say whether it is time."""
+        self._steps += 1
+        return self._steps >= self._until
+
+    @property
+    def step_s(self) -> float:
+        """Seconds a step took of late, on this rank."""
+        return (time.monotonic() - self._since) / max(1, self._steps)
+
+    def renew(self, step_s: float) -> None:
+        """Begin to count anew; the slowest rank says how long a step takes."""
+        self._steps, self._since = 0, time.monotonic()
+        self._until = min(LOOK_STEPS, max(1, int(LOOK_S / max(step_s, 1e-9))))

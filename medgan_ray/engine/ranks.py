@@ -32,13 +32,13 @@ class Ranks:
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
-    def any(self, flag: bool) -> bool:
-        """Say whether any rank raises the flag."""
+    def most(self, values: Sequence[float]) -> list[float]:
+        """Return the greatest of each value over the ranks."""
         if self.world == 1:
-            return flag
-        value = torch.tensor([float(flag)], device=self._device)
-        distributed.all_reduce(value)
-        return bool(value.item())
+            return list(values)
+        tensor = torch.tensor(list(values), dtype=torch.float64, device=self._device)
+        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+        return tensor.tolist()
 
     def share_text(self, text: str) -> str:
         """Return rank 0's text on every rank (as bytes: nothing is pickled)."""

@@ -1,6 +1,7 @@
-"""All that a run is at a moment: networks and optimizers as named tensors, whatever number of ranks wrote it."""
+"""All that a run is at a moment, whatever number of ranks wrote it: networks, optimizers and the loop's plain facts."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,16 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class State:
-    """A task's networks with an Adam optimizer a phase."""
+    """A task's networks with an Adam optimizer a phase, and facts.
+
+    Attributes:
+        facts: what guards and controllers remember, as JSON holds it. ``rate``: factor on the learning rate;
+            ``rollbacks``: how often the run went back; ``tally``: the guards' counts.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.facts: dict[str, Any] = {"rate": 1.0, "rollbacks": 0, "tally": {}}
         self.optimizers = {
             phase: torch.optim.Adam(task.trained(phase).parameters(), betas=(0.0, 0.9), eps=1e-8, fused=True)
             for phase in task.phases
@@ -25,7 +32,7 @@ class State:
         """Take one optimizer's step with these gradients, in the order of the network's parameters."""
         optimizer = self.optimizers[phase]
         group = optimizer.param_groups[0]
-        group["lr"], group["betas"] = values.lr, (0.0, values.beta2)
+        group["lr"], group["betas"] = values.lr * self.facts["rate"], (0.0, values.beta2)
         for parameter, gradient in zip(group["params"], gradients, strict=True):
             parameter.grad = _laid_out_like(parameter, gradient)
         optimizer.step()
@@ -41,6 +48,14 @@ class State:
                 found[f"optimizers/{phase}/{name}/step"] = torch.as_tensor(state.get("step", 0.0)).float()
         return found
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return copies of ``tensors`` in this machine's memory, which training does not touch."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.tensors().items()}
+
+    def finite(self) -> bool:
+        """Say whether every weight is a number."""
+        return all(bool(torch.isfinite(value).all()) for value in self.weights().values() if value.is_floating_point())
+
     def weights(self) -> dict[str, Tensor]:
         """Return the networks' tensors by name, ``NETWORK/…``."""
         return {
@@ -49,8 +64,8 @@ class State:
             for name, value in module.state_dict().items()
         }
 
-    def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Take over what ``tensors`` returned.
+    def load(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], where: str) -> None:
+        """Take over what ``tensors`` returned, and the facts.
 
         Raises:
             InputError: if names or shapes are not this state's.
@@ -58,6 +73,7 @@ class State:
         mine = {name: tuple(value.shape) for name, value in self.tensors().items()}
         if mine != {name: tuple(value.shape) for name, value in tensors.items()}:
             raise InputError("checkpoint is of other networks", where, "give the run another name")
+        self.facts = {**self.facts, **facts}
         for network, module in self.task.networks.items():
             module.load_state_dict({name: tensors[f"networks/{network}/{name}"] for name in module.state_dict()})
         for phase, optimizer in self.optimizers.items():

@@ -1,9 +1,12 @@
 """Quality figures while training: averaged generator against held-out scans, each beside its real-to-real floor.
 
-Definitions are in ``metrics/``. ``score`` is the mean of the two sliced Wasserstein ratios, infinite where the power of
-high frequencies or the lattice index leaves its bounds; lower is better. Below ``FEWEST`` scans nothing is claimed.
+Definitions are in ``metrics/``. ``diversity`` is that of generated over that of real scans; ``memorization`` is how
+many more generated scans than scans of another split lie nearer to a training scan than to a held-out one. ``score`` is
+the mean of the two sliced Wasserstein ratios, infinite where the power of high frequencies or the lattice index leaves
+its bounds; lower is better. Below ``FEWEST`` scans nothing is claimed.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +19,14 @@ from medgan_ray.artifacts.runs import read_json, write_json
 from medgan_ray.dataset.batches import Dataset
 from medgan_ray.dataset.manifest import Manifest
 from medgan_ray.engine.ranks import Ranks
+from medgan_ray.metrics.nearness import diversity, nearer_share
 from medgan_ray.metrics.sliced import floor_draw, patch_sliced_wasserstein, sliced_wasserstein
 from medgan_ray.metrics.spectrum import high_frequency_power, lattice_index
 from medgan_ray.store import Store
 from medgan_ray.tasks.protocol import Task, TrainSettings
 
 FEWEST = 100
+FEWEST_CONTROLS = 30
 POWER_BOUNDS = (0.75, 1.25)
 LATTICE_BOUNDS = (0.85, 1.2)
 _DISTANCES = {"whole": sliced_wasserstein, "patches": patch_sliced_wasserstein}
@@ -42,7 +47,8 @@ class Watch:
             taken = self._split.take(np.sort(chosen[: self.samples]))
             self._real, self._labels = to_signed(taken.image), taken.label
             self._floors = self._load_floors(dataset, train.floor_draws)
-            self._reference = (high_frequency_power(self._real), lattice_index(self._real))
+            self._reference = (high_frequency_power(self._real), lattice_index(self._real), diversity(self._real))
+            self._nearness = _Nearness.of(dataset, split, self._real)
 
     def figures(self, task: Task) -> dict[str, float]:
         """Return the figures of the task's samples; empty where too few scans make them meaningless. All ranks call."""
@@ -54,7 +60,11 @@ class Watch:
         ratios = {f"{name}_ratio": value / self._floors[name] for name, value in distances.items()}
         power = high_frequency_power(fake) / self._reference[0]
         lattice = lattice_index(fake) / self._reference[1]
-        return {"score": score(ratios, power, lattice), **ratios, "power": power, "lattice": lattice}
+        figures = {"score": score(ratios, power, lattice), **ratios, "power": power, "lattice": lattice}
+        figures["diversity"] = diversity(fake) / self._reference[2]
+        if self._nearness:
+            figures["memorization"] = self._nearness.excess(fake)
+        return figures
 
     def _load_floors(self, dataset: Dataset, draws: int) -> dict[str, float]:
         key = f"{self._split_name}-{self.samples}-{draws}"
@@ -86,6 +96,35 @@ class Watch:
         mine = self._ranks.positions(0, len(names))
         values = np.array([[work[names[i]]()] for i in mine], np.float32).reshape(len(mine), 1)
         return dict(zip(names, map(float, self._ranks.gather_rows(values, len(names))[:, 0]), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Nearness:
+    """Training and held-out scans of equal number, and how often a scan of a third split is nearer to the former."""
+
+    trained: Images
+    held_out: Images
+    control: float
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str, real: Images) -> "_Nearness | None":
+        """Take scans at random; None where the third split is too small to say anything."""
+        other = "test" if split == "val" else "val"
+        if len(dataset.split(other)) < FEWEST_CONTROLS:
+            return None
+        count = min(len(real), len(dataset.split("train")))
+        trained, controls = (_drawn(dataset, each, count) for each in ("train", other))
+        return cls(trained, real[:count], nearer_share(controls, trained, real[:count]))
+
+    def excess(self, fake: Images) -> float:
+        """Return how many more of the generated scans are nearer to a training scan, -1…1; 0 is ideal."""
+        return nearer_share(fake, self.trained, self.held_out) - self.control
+
+
+def _drawn(dataset: Dataset, name: str, count: int) -> Images:
+    split = dataset.split(name)
+    chosen = seeds.permutation(len(split), dataset.manifest.content_digest, "nearness", name)[:count]
+    return to_signed(split.take(np.sort(chosen)).image)
 
 
 def score(ratios: dict[str, float], power: float, lattice: float) -> float:

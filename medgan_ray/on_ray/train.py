@@ -176,6 +176,13 @@ class RayHost:
             self._asked, self._stop = now, bool(self._board.get("stop"))
         return self._stop
 
+    def should_checkpoint(self) -> bool:
+        """Never."""
+        return False
+
+    def gauges(self, values: dict[str, float]) -> None:
+        """Ignore them."""
+
     def log(self, text: str) -> None:
         """Pass a line to the driver; ranks other than 0 sign theirs."""
         self._board.send({"kind": "log", "text": text if self.rank == 0 else f"rank {self.rank}: {text}"})

@@ -5,7 +5,7 @@ differentiates the loss with respect to one network, sums the gradients over the
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol
 
 import numpy as np
@@ -42,6 +42,12 @@ class TrainSettings(Section):
     """Images between checkpoints; 0: a tenth of all images."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints kept beside the best."""
+    keep_every: int = Field(default=0, ge=0)
+    """Keep a checkpoint at each multiple of so many images for good; 0: none."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Pairs that a worker takes at once, gradients added up, where its share needs too much memory; 0: all."""
+    most_rollbacks: int = Field(default=3, ge=0)
+    """Times that a run goes back to a checkpoint, at half the learning rate, before a guard ends it."""
     log_images: int = Field(default=0, ge=0)
     """Images between lines of the log; 0: a hundredth of all images."""
     figure_samples: int = Field(default=500, ge=2)
@@ -71,6 +77,13 @@ class Share:
     samples: Samples
     global_batch: int
     step: int
+
+    def parts(self, pairs: int) -> "Iterator[Share]":
+        """Give the share in parts of at most so many pairs; 0: as a whole."""
+        size = pairs or max(1, len(self.positions))
+        for start in range(0, len(self.positions), size):
+            rows = slice(start, start + size)
+            yield dataclasses.replace(self, positions=self.positions[rows], samples=self.samples.rows(rows))
 
 
 class Task(Protocol):

@@ -79,13 +79,14 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
         Interrupted: if the host wanted to stop before all images were seen, after a checkpoint.
     """
     from medgan_ray.engine import loop, processor
+    from medgan_ray.engine.plan import Plan
     from medgan_ray.tasks.generate import GenerateTask
 
     processor.prepare()
     options, store = Config.of(config), open_store(run)
     opened = open_dataset(dataset, options.data, runs.read(store)["manifest"])
     task = GenerateTask(opened.manifest, options.model, options.train, options.augment, options.seed)
-    plan = loop.Plan(
+    plan = Plan(
         images=options.images,
         batch=options.batch,
         seed=options.seed,
@@ -143,6 +144,7 @@ class _Interruptible:
         self._host, self.interrupted = host, False
         self.rank, self.world = host.rank, host.world
         self.report, self.progress, self.log = host.report, host.progress, host.log
+        self.should_checkpoint, self.gauges = host.should_checkpoint, host.gauges
 
     def should_stop(self) -> bool:
         return self.interrupted or self._host.should_stop()

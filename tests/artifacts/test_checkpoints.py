@@ -43,9 +43,23 @@ def test_the_same_state_has_the_same_name(run):
 
 def test_the_newest_and_the_best_are_kept(run):
     names = [checkpoints.commit(run, images, state(float(images)), {}) for images in (8, 16, 24, 32)]
-    checkpoints.prune(run, keep=2, best=names[0])
+    checkpoints.prune(run, checkpoints.Keep(last=2, interval=8), best=names[0])
     assert checkpoints.names(run) == [names[0], names[2], names[3]]
     assert all(entry.key.split("/")[1] != names[1] for entry in run.list("checkpoints"))
+
+
+def test_what_the_schedule_made_outlives_what_an_interruption_made_and_every_nth_stays(run):
+    names = [checkpoints.commit(run, images, state(float(images)), {}) for images in (8, 11, 16, 24, 29, 32, 37)]
+    checkpoints.prune(run, checkpoints.Keep(last=1, interval=8, every=16), best=None)
+    assert checkpoints.names(run) == [names[2], names[5], names[6]]
+
+
+def test_what_was_never_committed_is_swept_once_a_newer_one_is(run):
+    names = [checkpoints.commit(run, images, state(float(images)), {}) for images in (8, 16, 24)]
+    for name in (names[0], names[2]):
+        run.delete(f"checkpoints/{name}/commit.json")
+    checkpoints.prune(run, checkpoints.Keep(last=2, interval=8), best=None)
+    assert {entry.key.split("/")[1] for entry in run.list("checkpoints")} == {names[1], names[2]}
 
 
 def test_a_pickle_in_place_of_tensors_is_refused(run):
