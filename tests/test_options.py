@@ -15,7 +15,8 @@ ingest.allow_leakage ingest.min_contrast ingest.workers ingest.file_limit_s inge
 split.val split.test split.seed
 data.cache data.span_shards data.balance
 model.name model.latent model.generator_width model.discriminator_width
-train.lr train.lr_final train.beta2 train.beta2_final train.gamma train.gamma_final train.burn_in train.ema_share
+train.loss train.lr train.lr_final train.beta2 train.beta2_final train.gamma train.gamma_final train.burn_in
+train.ema_share
 train.penalty_every train.checkpoint_images train.keep_checkpoints train.keep_every
 train.micro_batch train.most_rollbacks train.log_images train.figure_samples
 train.floor_draws train.precision

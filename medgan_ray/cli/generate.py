@@ -1,6 +1,6 @@
 """``medgan-ray generate``: a model in, scans out."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,20 +15,24 @@ def generate(
     label: Annotated[str | None, typer.Option(help="One of the model's classes; by default as in training.")] = None,
     seed: Annotated[int, typer.Option(help="Names the scans: n = 4 is a prefix of n = 16.")] = 0,
     form: Annotated[str, typer.Option("--format", help="png, npz or dicom.")] = "png",
+    truncation: Annotated[
+        float | None, typer.Option(help="0 to 1: less is surer and less varied; stylegan2 alone has it.")
+    ] = None,
 ) -> None:
     """Write generated scans.
 
     MODEL is a run, a search (its winner) or a published version; OUT a folder or s3:// prefix.
     """
     model, out = call.paths()
+    asked: dict[str, Any] = {"n": n, "label": label, "seed": seed, "form": form, "truncation": truncation}
     with call.show.progress("generate", "scans") as bar:
         if call.placed:
             from medgan_ray.on_ray import chores
 
             place = chores.Place(call.address, call.settings.ray.shared_paths)
-            result = chores.generate_scans(model, out, n, label, seed, form, bar.update, place)
+            result = chores.generate_scans(model, out, bar.update, place, **asked)
         else:
             from medgan_ray.verbs.generate import generate_scans
 
-            result = generate_scans(model, out, n, label, seed, form, bar.update)
+            result = generate_scans(model, out, progress=bar.update, **asked)
     call.show.result(result, "Generated.")

@@ -19,19 +19,21 @@ DESCRIPTION_CHARACTERS = 1024
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which model made an image, from which seed, as which of the images, and the label asked for."""
+    """Which model made an image, from which seed, as which of the images, and the label and truncation asked for."""
 
     model: str
     model_digest: str
     seed: int
     index: int
     label: str | None = None
+    truncation: float | None = None
 
     def describe(self) -> str:
         """Return it as one line of text."""
         label = f" label={self.label}" if self.label else ""
-        line = f"model={self.model} weights_sha256={self.model_digest} seed={self.seed} index={self.index}{label}"
-        return line[:DESCRIPTION_CHARACTERS]
+        truncation = "" if self.truncation is None else f" truncation={self.truncation:g}"
+        line = f"model={self.model} weights_sha256={self.model_digest} seed={self.seed} index={self.index}"
+        return f"{line}{label}{truncation}"[:DESCRIPTION_CHARACTERS]
 
 
 @dataclass(frozen=True)

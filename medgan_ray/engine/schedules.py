@@ -18,7 +18,13 @@ def ema_beta(batch: int, half_life: float) -> float:
 
 
 def values(train: TrainSettings, augment: float, images: int, total: int, batch: int) -> Values:
-    """Return the values of the step that begins when ``images`` of ``total`` have been seen."""
+    """Return the values of the step that begins when ``images`` of ``total`` have been seen.
+
+    Raises:
+        ValueError: for settings that ``tasks.presets.settled`` has not filled.
+    """
+    if train.gamma is None or train.gamma_final is None:
+        raise ValueError("settle the training settings first")
     burn_in = train.burn_in * total
     return Values(
         lr=cosine(train.lr, train.lr_final, images, total),

@@ -30,6 +30,7 @@ def encode(
     label: str | None,
     start: int = 0,
     series: SeriesIds | None = None,
+    truncation: float | None = None,
 ) -> list[tuple[str, bytes]]:
     """Return (name, bytes) of each image; one npz holds all images.
 
@@ -41,18 +42,21 @@ def encode(
         label: the label asked for.
         start: the number of the first image.
         series: UIDs shared by DICOM files of several calls; fresh ones without.
+        truncation: the truncation asked for.
     """
     if form not in SUFFIXES:
         raise UsageError(f"format {form!r}", "", "known: dicom, npz, png")
     labels = model.labels_of(len(images), label, seed, start)
     if form == "npz":
-        return [(f"{start:06d}.npz", _npz(model, images, seed, labels, start))]
+        return [(f"{start:06d}.npz", _npz(model, images, seed, labels, start, truncation))]
     if form == "png":
         files = [_png(model, image) for image in images]
     else:
         ids = series or SeriesIds.fresh()
         files = [
-            _dicom(model, image, Provenance(model.name, model.card.weights, seed, start + i, labels[i]), ids)
+            _dicom(
+                model, image, Provenance(model.name, model.card.weights, seed, start + i, labels[i], truncation), ids
+            )
             for i, image in enumerate(images)
         ]
     return [(f"{start + i:06d}{SUFFIXES[form]}", data) for i, data in enumerate(files)]
@@ -64,7 +68,14 @@ def _png(model: Model, image: NDArray[np.uint16]) -> bytes:
     return buffer.getvalue()
 
 
-def _npz(model: Model, images: NDArray[np.uint16], seed: int, labels: list[str | None], start: int) -> bytes:
+def _npz(
+    model: Model,
+    images: NDArray[np.uint16],
+    seed: int,
+    labels: list[str | None],
+    start: int,
+    truncation: float | None,
+) -> bytes:
     intensity = model.intensity
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -76,6 +87,7 @@ def _npz(model: Model, images: NDArray[np.uint16], seed: int, labels: list[str |
         first=np.array(start),
         model=np.array(model.card.weights),
         synthetic=np.array(True),
+        truncation=np.array(1.0 if truncation is None else truncation),
     )
     return buffer.getvalue()
 

@@ -1,7 +1,7 @@
 """Open a trained generator and sample from it; no Ray needed.
 
-Image i depends on (weights, seed, label, i) alone: samples are drawn in float32 in fixed batches of ``BATCH``, so n = 4
-is a prefix of n = 16, and the bytes are the same on the same kind of device and versions.
+Image i depends on (weights, seed, label, truncation, i) alone: samples are drawn in float32 in fixed batches of
+``BATCH``, so n = 4 is a prefix of n = 16, and the bytes are the same on the same kind of device and versions.
 """
 
 import functools
@@ -16,7 +16,7 @@ from medgan_ray.artifacts.versions import DESCRIPTION, Description, read_model
 from medgan_ray.dataset.manifest import Intensity
 from medgan_ray.errors import InputError, UsageError, nearest
 from medgan_ray.models import catalog, condition
-from medgan_ray.models.catalog import ModelSettings, Shape
+from medgan_ray.models.catalog import ModelSettings, Shape, Truncates
 from medgan_ray.store import Store, open_store
 
 BATCH = 16
@@ -82,7 +82,14 @@ class Model:
             raise UsageError(f"unknown label {label!r}", self.uri, advice)
         return self.classes.index(label)
 
-    def sample(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> NDArray[np.uint16]:
+    @property
+    def truncates(self) -> bool:
+        """Whether ``sample`` takes a truncation."""
+        return isinstance(self._generator, Truncates)
+
+    def sample(
+        self, n: int, label: str | None = None, seed: int = 0, start: int = 0, truncation: float | None = None
+    ) -> NDArray[np.uint16]:
         """Return images ``start`` … ``start + n - 1``, uint16 [n, C, H, W] over ``intensity``.
 
         Args:
@@ -90,15 +97,18 @@ class Model:
             label: one of ``classes``; None draws labels as often as in the training scans.
             seed: names the images.
             start: the first image's number.
+            truncation: 0 (the mean image of the label) to 1 (as trained, the same as None): less is surer, and less
+                varied.
 
         Raises:
-            UsageError: for n < 1, a negative start or seed, or an unknown label.
+            UsageError: for n < 1, a negative start or seed, an unknown label, or a truncation that the model has not.
         """
         if n < 1 or start < 0 or seed < 0:
             raise UsageError(f"n={n}, start={start}, seed={seed}", self.uri, "n starts at 1, the others at 0")
+        self._check_truncation(truncation)
         code = self.code(label)
         first, last = start // BATCH, (start + n - 1) // BATCH
-        blocks = [self._cached(block, code, seed) for block in range(first, last + 1)]
+        blocks = [self._cached(block, code, seed, truncation) for block in range(first, last + 1)]
         return np.concatenate(blocks)[start - first * BATCH :][:n]
 
     def labels_of(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> list[str | None]:
@@ -106,16 +116,27 @@ class Model:
         codes = self._codes(np.arange(start, start + n), self.code(label), seed)
         return [self.classes[code] if code >= 0 else None for code in codes]
 
+    def _check_truncation(self, truncation: float | None) -> None:
+        if truncation is not None and not self.truncates:
+            raise UsageError("this model has no truncation", self.uri, "leave it out; stylegan2 has one")
+        if truncation is not None and not 0 <= truncation <= 1:
+            raise UsageError(f"truncation={truncation:g}", self.uri, "0 to 1")
+
     @torch.no_grad()
-    def _block(self, block: int, code: int, seed: int) -> NDArray[np.uint16]:
+    def _block(self, block: int, code: int, seed: int, truncation: float | None) -> NDArray[np.uint16]:
         positions = np.arange(block * BATCH, (block + 1) * BATCH)
         noise = seeds.normal(positions, self.settings.latent, self.card.weights, seed, "sample")
         labels = np.full((BATCH, len(self._widths)), -1, np.int64)
         if self._widths:
             labels[:, 0] = self._codes(positions, code, seed)
         given = condition.encode(torch.from_numpy(labels), self._widths).to(self._device)
-        images = self._generator(torch.from_numpy(noise).to(self._device), given).clamp(-1, 1)
-        stored: NDArray[np.uint16] = ((images + 1) * 32767.5).round().to(torch.int32).cpu().numpy().astype(np.uint16)
+        draws, generator = torch.from_numpy(noise).to(self._device), self._generator
+        if truncation is not None and isinstance(generator, Truncates):
+            images = generator.truncated(draws, given, truncation)
+        else:
+            images = generator(draws, given)
+        levels = ((images.clamp(-1, 1) + 1) * 32767.5).round().to(torch.int32)
+        stored: NDArray[np.uint16] = levels.cpu().numpy().astype(np.uint16)
         return stored
 
     def _codes(self, positions: NDArray[np.int64], code: int, seed: int) -> NDArray[np.int64]:

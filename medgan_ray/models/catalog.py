@@ -1,16 +1,16 @@
 """From a model's name to its two networks, drawn from a seed; a user's package adds names by an entry point."""
 
 import importlib.metadata
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import pydantic
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medgan_ray.config import Section
 from medgan_ray.errors import nearest
-from medgan_ray.models import dcgan, r3gan
+from medgan_ray.models import dcgan, r3gan, stylegan2
 
 ENTRY_POINTS = "medgan_ray.models"
 
@@ -27,11 +27,11 @@ class ModelSettings(Section):
     """Which networks are trained, and how large they are."""
 
     name: str = "dcgan"
-    """Network: dcgan (small budgets, CPUs), r3gan (GPUs), or a name that an installed package brings."""
+    """Network: dcgan (small budgets, CPUs), r3gan (GPUs), stylegan2 (truncation), or one that a package brings."""
     latent: int = pydantic.Field(64, ge=1, le=4096)
     """Length of the noise vector."""
     generator_width: int | None = pydantic.Field(None, ge=1, le=4096)
-    """Channels: dcgan at full size, r3gan at 4x4 pixels (a multiple of 64); null takes the network's preset."""
+    """Channels: dcgan at full size, r3gan and stylegan2 at 4x4 pixels; null takes the preset of network and size."""
     discriminator_width: int | None = pydantic.Field(None, ge=1, le=4096)
     """The same of the discriminator; keep it from outgrowing the generator."""
 
@@ -53,6 +53,14 @@ class Networks(NamedTuple):
     discriminator: nn.Module
 
 
+@runtime_checkable
+class Truncates(Protocol):
+    """A generator that can give up variety for fewer failures."""
+
+    def truncated(self, noise: Tensor, condition: Tensor, truncation: float) -> Tensor:
+        """Return images of styles moved towards their mean: 0 takes the mean, 1 leaves them as they are."""
+
+
 Builder = Callable[[ModelSettings, Shape, int, int], Networks]
 """(settings, shape of an image, width of the condition, seed) to networks; weights depend on these alone."""
 
@@ -63,10 +71,23 @@ def build(settings: ModelSettings, shape: Shape, condition_width: int, seed: int
     Raises:
         UsageError: for a size or width that the network can't take.
     """
-    builder = _BUILT_IN.get(settings.name)
-    if builder is None:
-        builder = _from_entry_point(settings.name)
+    family = _BUILT_IN.get(settings.name)
+    builder = family.build if family else _from_entry_point(settings.name)
     return builder(settings, shape, condition_width, seed)
+
+
+def settled(settings: ModelSettings, shape: Shape) -> ModelSettings:
+    """Return the settings with the widths that null stands for; a package's network keeps its nulls."""
+    family = _BUILT_IN.get(settings.name)
+    if family is None:
+        return settings
+    widths = family.preset(shape)
+    return settings.model_copy(
+        update={
+            "generator_width": settings.generator_width or widths.generator,
+            "discriminator_width": settings.discriminator_width or widths.discriminator,
+        }
+    )
 
 
 def names() -> tuple[str, ...]:
@@ -79,32 +100,60 @@ def _from_entry_point(name: str) -> Builder:
     return builder
 
 
-def _dcgan(settings: ModelSettings, shape: Shape, condition_width: int, seed: int) -> Networks:
-    width = settings.generator_width or 16
-    against = settings.discriminator_width or 16
-    with torch.device("meta"):
-        generator = dcgan.Generator(settings.latent, condition_width, width, shape)
-        discriminator = dcgan.Discriminator(condition_width, against, shape)
-    return _drawn(generator, discriminator, seed)
+class Drawn(Protocol):
+    """A network of ours: made without memory, and drawn from a seed."""
+
+    def initialize(self, seed: int) -> None:
+        """Draw every weight as a function of the seed and its name."""
 
 
-def _r3gan(settings: ModelSettings, shape: Shape, condition_width: int, seed: int) -> Networks:
-    width = settings.generator_width or 128
-    against = settings.discriminator_width or 128
-    with torch.device("meta"):
-        generator = r3gan.Generator(settings.latent, condition_width, width, shape)
-        discriminator = r3gan.Discriminator(condition_width, against, shape)
-    return _drawn(generator, discriminator, seed)
+class Widths(NamedTuple):
+    """``model.generator_width`` and ``model.discriminator_width``."""
+
+    generator: int
+    discriminator: int
 
 
-def _drawn(
-    generator: dcgan.Generator | r3gan.Generator, discriminator: dcgan.Discriminator | r3gan.Discriminator, seed: int
-) -> Networks:
-    """Give memory to networks made on the meta device (which spares torch's own, global draws) and draw weights."""
-    for network in (generator, discriminator):
-        network.to_empty(device="cpu")
-        network.initialize(seed)
-    return Networks(generator, discriminator)
+class Family(NamedTuple):
+    """Two networks of ours, and their widths from a size on: the smaller side of an image in pixels."""
+
+    generator: Callable[[int, int, int, Shape], nn.Module]
+    """(latent, width of the condition, width, shape)"""
+    discriminator: Callable[[int, int, Shape], nn.Module]
+    """(width of the condition, width, shape)"""
+    widths: Mapping[int, Widths]
+
+    def preset(self, shape: Shape) -> Widths:
+        """Return the widths of the greatest size that images of this shape reach; of the least for smaller ones."""
+        reached = [size for size in self.widths if size <= min(shape.height, shape.width)]
+        return self.widths[max(reached, default=min(self.widths))]
+
+    def build(self, settings: ModelSettings, shape: Shape, condition_width: int, seed: int) -> Networks:
+        """Return the two networks; made on the meta device first, which spares torch's own, global draws."""
+        widths = self.preset(shape)
+        width = settings.generator_width or widths.generator
+        against = settings.discriminator_width or widths.discriminator
+        with torch.device("meta"):
+            networks = Networks(
+                self.generator(settings.latent, condition_width, width, shape),
+                self.discriminator(condition_width, against, shape),
+            )
+        for network in networks:
+            network.to_empty(device="cpu")
+            cast(Drawn, network).initialize(seed)
+        return networks
 
 
-_BUILT_IN: dict[str, Builder] = {"dcgan": _dcgan, "r3gan": _r3gan}
+_BUILT_IN: dict[str, Family] = {
+    "dcgan": Family(dcgan.Generator, dcgan.Discriminator, {32: Widths(16, 16)}),
+    "r3gan": Family(
+        r3gan.Generator,
+        r3gan.Discriminator,
+        {32: Widths(128, 128), 128: Widths(256, 256), 256: Widths(512, 512), 512: Widths(768, 768)},
+    ),
+    "stylegan2": Family(
+        stylegan2.Generator,
+        stylegan2.Discriminator,
+        {32: Widths(32, 32), 128: Widths(64, 64), 256: Widths(256, 256), 512: Widths(512, 512)},
+    ),
+}

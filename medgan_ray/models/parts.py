@@ -1,10 +1,11 @@
-"""What the networks share: the discriminator's last layer, the pyramid's depth, and weights drawn from a seed."""
+"""What the networks share: the discriminator's last layer, depth and widths, resampling, weights drawn from a seed."""
 
 import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medgan_ray import seeds
 from medgan_ray.errors import UsageError
@@ -52,6 +53,61 @@ def halvings(shape: tuple[int, int, int]) -> int:
         step = 1 << max(stages, 1)
         raise UsageError(f"images of {height}x{width} pixels", "size", f"take multiples of {step}, at least 8 a side")
     return stages
+
+
+def halving_widths(width: int, stages: int, constant: int, least: int, network: str) -> list[int]:
+    """Return the channels of each stage, smallest images first: ``constant`` stages of full width, then halving.
+
+    Args:
+        width: channels of the smallest stage.
+        stages: how many.
+        constant: how many have full width.
+        least: what the channels of the last stage are a multiple of.
+        network: named in the refusal.
+
+    Raises:
+        UsageError: for a width that doesn't divide so.
+    """
+    multiple = least << max(0, stages - constant)
+    if width % multiple:
+        fix = f"{network} takes multiples of {multiple} at this size"
+        raise UsageError(f"a width of {width}", "model.*_width", fix)
+    return [width >> max(0, stage - constant + 1) for stage in range(stages)]
+
+
+def smoothed(images: Tensor, padding: int) -> Tensor:
+    """Return images [B, C, H, W] under the low-pass kernel [1, 3, 3, 1], zeros beyond the border.
+
+    Sides grow by ``2 * padding - 3``. A convolution a channel, channels last: on a CPU 40 times as fast as channels as
+    samples.
+    """
+    channels = images.shape[1]
+    return functional.conv2d(images, _kernel(images), padding=padding, groups=channels)
+
+
+def halved(images: Tensor) -> Tensor:
+    """Return images [B, C, H/2, W/2] under the kernel of ``smoothed``, zeros beyond the border.
+
+    Computed in float32 at least: with a stride, a CPU takes ten times as long in bfloat16.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        exact = images if images.dtype == torch.float64 else images.float()
+        return functional.conv2d(exact, _kernel(exact), stride=2, padding=1, groups=images.shape[1]).to(images.dtype)
+
+
+def doubled(images: Tensor) -> Tensor:
+    """Return images [B, C, 2 H, 2 W] under the kernel of ``smoothed``, zeros beyond the border.
+
+    Inside, that is bilinear interpolation, and half the time of a transposed convolution a channel.
+    """
+    padded = functional.pad(images, (1, 1, 1, 1))
+    return functional.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[..., 2:-2, 2:-2]
+
+
+def _kernel(images: Tensor) -> Tensor:
+    """Return the kernel [C, 1, 4, 4] of sum 1, made on the device: a copy from the host would wait for it."""
+    line = (4 - 2 * (torch.arange(4, device=images.device, dtype=images.dtype) - 1.5).abs()) / 8
+    return (line[:, None] * line).expand(images.shape[1], 1, 4, 4).contiguous()
 
 
 def gain(slope: float) -> float:

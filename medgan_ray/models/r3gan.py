@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgan_ray import seeds
-from medgan_ray.errors import UsageError
 from medgan_ray.models import parts
 
 SLOPE = 0.2
@@ -65,8 +64,8 @@ class Resample(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self.up:
             images = self.width(images) if self.width is not None else images
-            return _resample(images, up=True)
-        images = _resample(images, up=False)
+            return parts.doubled(images)
+        images = parts.halved(images)
         return self.width(images) if self.width is not None else images
 
 
@@ -76,7 +75,7 @@ class Generator(nn.Module):
     def __init__(self, latent: int, condition: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         stages = parts.halvings(shape)
-        widths = _widths(width, stages + 1)
+        widths = parts.halving_widths(width, stages + 1, CONSTANT_STAGES, GROUP, "r3gan")
         self.embed = nn.Linear(condition, CONDITION_EMBEDDING, bias=False) if condition else None
         self.start = nn.Linear(latent + (CONDITION_EMBEDDING if condition else 0), widths[0], bias=False)
         self.basis = nn.Parameter(torch.empty(widths[0], shape[1] >> stages, shape[2] >> stages))
@@ -114,7 +113,7 @@ class Discriminator(nn.Module):
     def __init__(self, condition: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         stages = parts.halvings(shape)
-        widths = _widths(width, stages + 1)[::-1]
+        widths = parts.halving_widths(width, stages + 1, CONSTANT_STAGES, GROUP, "r3gan")[::-1]
         self.image = nn.Conv2d(shape[0], widths[0], 1)
         self.blocks = nn.ModuleList(nn.ModuleList(Block(each) for _ in range(BLOCKS)) for each in widths)
         self.transitions = nn.ModuleList(
@@ -141,15 +140,6 @@ class Discriminator(nn.Module):
         return cast(Tensor, self.head(features, condition))
 
 
-def _widths(width: int, stages: int) -> list[int]:
-    """Return the channels of each stage, smallest images first."""
-    widths = [width >> max(0, stage - CONSTANT_STAGES + 1) for stage in range(stages)]
-    if width % (GROUP << max(0, stages - CONSTANT_STAGES)):
-        least = GROUP << max(0, stages - CONSTANT_STAGES)
-        raise UsageError(f"a width of {width}", "model.*_width", f"r3gan takes multiples of {least} at this size")
-    return widths
-
-
 def _initialize(blocks: nn.ModuleList, transitions: nn.ModuleList, seed: int, name: str) -> None:
     """Draw blocks with the gain of the leaky ReLU, lessened for their number (fix-up with three layers a block)."""
     gain = parts.gain(SLOPE) * (len(blocks) * BLOCKS) ** -0.25
@@ -164,15 +154,3 @@ def _through(blocks: nn.Module, images: Tensor) -> Tensor:
     for block in cast(nn.ModuleList, blocks):
         images = block(images)
     return images
-
-
-def _resample(images: Tensor, up: bool) -> Tensor:
-    batch, channels, height, width = images.shape
-    line = images.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    kernel = (line[:, None] * line)[None, None] * (4 if up else 1)
-    flat = images.reshape(batch * channels, 1, height, width)
-    if up:
-        flat = functional.conv_transpose2d(flat, kernel, stride=2, padding=1)
-    else:
-        flat = functional.conv2d(flat, kernel, stride=2, padding=1)
-    return flat.reshape(batch, channels, *flat.shape[2:])

@@ -71,21 +71,14 @@ def ingest_scans(
 
 
 def generate_scans(
-    model: str,
-    out: str,
-    n: int = 16,
-    label: str | None = None,
-    seed: int = 0,
-    form: str = "png",
-    progress: Progress | None = None,
-    place: Place = HERE,
+    model: str, out: str, progress: Progress | None = None, place: Place = HERE, **asked: Any
 ) -> GenerateResult:
-    """Do what ``verbs.generate.generate_scans`` does, as a Ray task."""
+    """Do what ``verbs.generate.generate_scans`` does, with its other arguments by name, as a Ray task."""
 
     def work(tell: Progress) -> GenerateResult:
         from medgan_ray.verbs import generate
 
-        return generate.generate_scans(absolute(model), absolute(out), n, label, seed, form, tell)
+        return generate.generate_scans(absolute(model), absolute(out), progress=tell, **asked)
 
     return _as_task(work, 1, [absolute(model), absolute(out)], progress, place)
 

@@ -43,8 +43,8 @@ class Ask(BaseModel):
     """One of the model's classes; left out, labels come as often as in the training scans."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)] | None = None
     """Names the images: the same seed gives the same ones. Random if left out, and returned in X-Seed."""
-    truncation: float | None = None
-    """Not known to these models."""
+    truncation: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Less is surer and less varied: 0 is the mean image, 1 as trained. Only models of stylegan2 have it."""
     format: Literal["png", "npz", "dicom"] = "png"
     """png: 8 bits in the default window; npz, dicom: the full range."""
 
@@ -178,7 +178,7 @@ def _generate(app: FastAPI, models: Models, admission: Admission, wait_s: float)
     async def generate(ask: Ask) -> Response:
         """Return synthetic images: one file for n = 1, else a zip; npz holds all images in one file."""
         model = models.get(ask.model)
-        if ask.truncation is not None:
+        if ask.truncation is not None and not model.truncates:
             raise Refusal(422, "this model has no truncation: leave it out")
         try:
             model.code(ask.label)
@@ -221,8 +221,8 @@ def _explain(app: FastAPI) -> None:
 
 def _files(model: Model, ask: Ask, seed: int) -> tuple[bytes, str]:
     """Return the body and its file name."""
-    images = model.sample(ask.n, ask.label, seed)
-    files = encode(model, images, ask.format, seed=seed, label=ask.label)
+    images = model.sample(ask.n, ask.label, seed, truncation=ask.truncation)
+    files = encode(model, images, ask.format, seed=seed, label=ask.label, truncation=ask.truncation)
     if len(files) == 1:
         return files[0][1], f"{model.name}-{seed}{SUFFIXES[ask.format]}"
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The task ``generate``: a generator and a discriminator under the relativistic objective, label-conditional or not.
+"""The task ``generate``: a generator and a discriminator under one of three objectives, label-conditional or not.
 
 Noise, augmentation and the reals of a pair depend on (content digest, seed, position) alone, so any number of workers
 draws the same. The discriminator and the generator see different reals in a step, as in R3GAN.
@@ -17,7 +17,7 @@ from medgan_ray.dataset.manifest import Manifest
 from medgan_ray.models import catalog, condition, ema
 from medgan_ray.models.augment import Augment, AugmentSettings
 from medgan_ray.models.catalog import ModelSettings, Shape
-from medgan_ray.models.losses import relativistic_discriminator, relativistic_generator
+from medgan_ray.models.losses import OBJECTIVES
 from medgan_ray.tasks.protocol import Share, TrainSettings, Values
 
 SAMPLE_BATCH = 50
@@ -34,6 +34,7 @@ class GenerateTask:
         self._classes = [len(labels.classes) for labels in manifest.labels]
         self._keys = (manifest.content_digest, seed)
         self._train, self._latent = train, model.latent
+        self._objective = OBJECTIVES[train.loss]
         shape = Shape(manifest.channels, *manifest.size)
         networks = catalog.build(model, shape, condition.width(self._classes), seed)
         self.networks: dict[str, nn.Module] = {
@@ -82,9 +83,9 @@ class GenerateTask:
         with torch.no_grad():
             fake = self.networks["generator"](noise, labels).to(self.dtype)
         every = self._train.penalty_every
-        penalty = share.step % every == 0
+        penalty = share.step % every == 0 and values.gamma > 0
         network = self.networks["discriminator"]
-        terms = relativistic_discriminator(network, real, fake, labels, augment, penalty)
+        terms = self._objective.discriminator(network, real, fake, labels, augment, penalty)
         adversarial = terms.adversarial.sum() / share.global_batch
         gradient_penalty = terms.penalty.sum() / share.global_batch
         return {
@@ -98,7 +99,7 @@ class GenerateTask:
         self, real: Tensor, labels: Tensor, noise: Tensor, augment: "_Alternating", share: Share
     ) -> dict[str, Tensor]:
         fake = self.networks["generator"](noise, labels).to(self.dtype)
-        terms = relativistic_generator(self.networks["discriminator"], real, fake, labels, augment)
+        terms = self._objective.generator(self.networks["discriminator"], real, fake, labels, augment)
         return {"loss": terms.adversarial.sum() / share.global_batch}
 
     def _augmentation(self, phase: str, share: Share, probability: float) -> "_Alternating":

@@ -20,6 +20,8 @@ from medgan_ray.dataset.shards import Samples
 class TrainSettings(Section):
     """How networks are trained. Schedules are half cosines over images seen, from the first value to the ``_final``."""
 
+    loss: Literal["relativistic", "non_saturating", "hinge"] = "relativistic"
+    """What the two networks minimize; the penalty is R1 + R2 under relativistic, R1 under the others."""
     lr: float = Field(default=1e-3, gt=0)
     """Adam's learning rate of both networks at the start."""
     lr_final: float = Field(default=1e-4, gt=0)
@@ -28,16 +30,16 @@ class TrainSettings(Section):
     """Adam's second decay rate at the start; the first is 0."""
     beta2_final: float = Field(default=0.99, ge=0, lt=1)
     """Adam's second decay rate after the burn-in."""
-    gamma: float = Field(default=10.0, ge=0)
-    """Weight of the gradient penalties R1 and R2 at the start."""
-    gamma_final: float = Field(default=2.0, ge=0)
-    """Weight of the gradient penalties after the burn-in."""
+    gamma: float | None = Field(default=None, ge=0)
+    """Weight of the penalty at the start, 0 for none; null: by loss and size, relativistic at 64 pixels 10."""
+    gamma_final: float | None = Field(default=None, ge=0)
+    """Weight of the penalty after the burn-in; null: by loss and size, relativistic at 64 pixels 2."""
     burn_in: float = Field(default=0.5, gt=0, le=1)
     """Share of the images over which gamma, beta2 and the augmentation move to their final values."""
     ema_share: float = Field(default=0.1, ge=0, le=1)
     """Half-life of the averaged generator, as a share of the images seen so far."""
     penalty_every: int = Field(default=4, ge=1)
-    """Take the penalties in every n-th step, n times as heavy: 4 is a third faster; 1 is R3GAN to the letter."""
+    """Take the penalties in every n-th step, n times as heavy: 4 is a third faster; R3GAN takes 1, StyleGAN2 16."""
     checkpoint_images: int = Field(default=0, ge=0)
     """Images between checkpoints; 0: a tenth of all images."""
     keep_checkpoints: int = Field(default=2, ge=1)

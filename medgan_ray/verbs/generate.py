@@ -30,6 +30,7 @@ def generate_scans(
     seed: int = 0,
     form: str = "png",
     progress: Callable[[int, int], None] | None = None,
+    truncation: float | None = None,
 ) -> GenerateResult:
     """Write ``n`` generated scans into ``out``; the same call writes the same pixels.
 
@@ -41,9 +42,10 @@ def generate_scans(
         seed: names the scans; n = 4 is a prefix of n = 16.
         form: png, npz (one file a chunk of 256) or dicom (one series).
         progress: told (done, n).
+        truncation: 0 (the mean) to 1 (as trained): less is surer, and less varied; only models of stylegan2 take one.
 
     Raises:
-        UsageError: for n < 1, an unknown label or format.
+        UsageError: for n < 1, an unknown label or format, or a truncation that the model has not.
         InputError: if there is no model.
     """
     from medgan_ray.dicom.provenance import SeriesIds
@@ -57,8 +59,11 @@ def generate_scans(
     opened, store = load_model(model), open_store(out)
     series, digest, files = SeriesIds.fresh(), hashlib.sha256(), []
     for start in range(0, n, CHUNK):
-        images = opened.sample(min(CHUNK, n - start), label, seed, start)
-        for name, data in encode(opened, images, form, seed=seed, label=label, start=start, series=series):
+        images = opened.sample(min(CHUNK, n - start), label, seed, start, truncation)
+        files_of = encode(
+            opened, images, form, seed=seed, label=label, start=start, series=series, truncation=truncation
+        )
+        for name, data in files_of:
             store.replace(name, data)
             digest.update(data)
             files.append(name)

@@ -19,7 +19,10 @@ from medgan_ray.config import Section
 from medgan_ray.dataset.batches import Dataset, open_dataset
 from medgan_ray.errors import InputError, Interrupted, UsageError
 from medgan_ray.host import Host, LocalHost
+from medgan_ray.models import catalog
+from medgan_ray.models.catalog import Shape
 from medgan_ray.store import open_store
+from medgan_ray.tasks import presets
 from medgan_ray.verbs.config import FREE_WHEN_RESUMED, Config
 
 
@@ -63,7 +66,7 @@ def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = No
     options = Config.of(config)
     opened = open_dataset(dataset, options.data)
     _check(opened, options)
-    store = open_store(run)
+    options, store = _settled(options, opened), open_store(run)
     asked = options.model_dump(mode="json")
     new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, FREE_WHEN_RESUMED | {"dataset"})
     done = None if new else runs.read_json(store, runs.RESULT)
@@ -85,6 +88,9 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     processor.prepare()
     options, store = Config.of(config), open_store(run)
     opened = open_dataset(dataset, options.data, runs.read(store)["manifest"])
+    options = _settled(options, opened)
+    if host.rank == 0:
+        host.log(_recipe(options))
     task = GenerateTask(opened.manifest, options.model, options.train, options.augment, options.seed)
     plan = Plan(
         images=options.images,
@@ -117,6 +123,19 @@ def _check(dataset: Dataset, options: Config) -> None:
         raise UsageError(f"size={list(options.size)}", dataset.store.uri, f"the dataset's is [{height},{width}]")
     if not len(dataset.split("train")):
         raise InputError("no training scans", dataset.store.uri, "ingest more scans")
+
+
+def _settled(options: Config, dataset: Dataset) -> Config:
+    """Return the options with what null stands for at the dataset's size, which is what a run records."""
+    shape = Shape(dataset.manifest.channels, *dataset.manifest.size)
+    model, train = catalog.settled(options.model, shape), presets.settled(options.train, shape)
+    return options.model_copy(update={"model": model, "train": train})
+
+
+def _recipe(options: Config) -> str:
+    model, train = options.model, options.train
+    widths = f"{model.generator_width}/{model.discriminator_width} wide, " if model.generator_width else ""
+    return f"{model.name}, {widths}{train.loss} loss, gamma {train.gamma:g} to {train.gamma_final:g}"
 
 
 def _facts(dataset: Dataset, options: Config) -> dict[str, Any]:

@@ -74,3 +74,5 @@ def test_generate(capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Pat
     assert main([*words[:-1], "lesoin"]) == 2
     assert "did you mean 'lesion'?" in capfd.readouterr().err
     assert main(["generate", f"{folder}/run", f"{tmp_path}/none", "-n", "0"]) == 2
+    assert main(["generate", f"{folder}/run", f"{tmp_path}/none", "--truncation", "0.7"]) == 2
+    assert "no truncation" in capfd.readouterr().err

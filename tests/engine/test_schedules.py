@@ -21,7 +21,7 @@ def test_the_average_starts_as_a_copy_and_halves_at_its_half_life():
 
 
 def test_values_move_with_images_seen():
-    train = TrainSettings()
+    train = TrainSettings(gamma=10.0, gamma_final=2.0)
     first, last = (values(train, 0.3, images, 1000, 10) for images in (0, 1000))
     assert (first.lr, first.gamma, first.beta2, first.augment, first.ema_beta) == (
         train.lr,
@@ -37,6 +37,11 @@ def test_values_move_with_images_seen():
         0.3,
     )
     assert last.ema_beta == pytest.approx(0.5 ** (10 / (train.ema_share * 1000)))
+
+
+def test_a_penalty_that_was_left_to_a_preset_has_to_be_settled_first():
+    with pytest.raises(ValueError, match="settle"):
+        values(TrainSettings(), 0.3, 0, 1000, 10)
 
 
 def test_schedules_equal_the_fixture():

@@ -109,3 +109,42 @@ def test_dicom_says_that_it_is_synthetic_and_whence(model):
     values = scans[0].pixel_array * float(scans[0].RescaleSlope) + float(scans[0].RescaleIntercept)
     np.testing.assert_allclose(values, model.intensity.values(images[0, 0]), atol=1)
     assert model.card.weights[:12] in str(scans[0])
+
+
+@pytest.fixture(scope="module")
+def truncating(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stylegan2")
+    write_dataset(str(folder / "data"), classes=("normal", "lesion"), counts={"train": 90})
+    train(str(folder / "data"), str(folder / "run"), {**SMALL, "images": 16, "model.name": "stylegan2"})
+    return load_model(str(folder / "run"))
+
+
+def test_truncation_leads_from_the_mean_to_the_image(truncating):
+    plain = truncating.sample(3, "lesion", seed=2).astype(int)
+    assert np.array_equal(truncating.sample(3, "lesion", seed=2, truncation=1.0), plain)
+    mean = truncating.sample(3, "lesion", seed=2, truncation=0.0).astype(int)
+    assert np.abs(mean - mean[0]).max() <= 1
+    half = truncating.sample(20, "lesion", seed=2, truncation=0.5).astype(int)
+    assert 0 < np.abs(half[:3] - mean).mean() < np.abs(plain - mean).mean()
+    assert np.array_equal(truncating.sample(2, "lesion", seed=2, start=17, truncation=0.5), half[17:19])
+
+
+def test_a_truncated_file_says_so(truncating):
+    import io
+
+    import pydicom
+
+    images = truncating.sample(1, seed=2, truncation=0.5)
+    ((_, data),) = encode(truncating, images, "dicom", seed=2, label=None, truncation=0.5)
+    told = pydicom.dcmread(io.BytesIO(data)).ContributingEquipmentSequence[0].ContributionDescription
+    assert told.endswith("truncation=0.5")
+    ((_, data),) = encode(truncating, images, "npz", seed=2, label=None, truncation=0.5)
+    assert np.load(io.BytesIO(data))["truncation"] == 0.5
+
+
+def test_truncation_is_refused_where_there_is_none_and_beyond_its_range(model, truncating):
+    with pytest.raises(UsageError, match="this model has no truncation"):
+        model.sample(1, truncation=0.5)
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UsageError, match="truncation="):
+            truncating.sample(1, truncation=wrong)

@@ -16,6 +16,7 @@ from medgan_ray.models.losses import relativistic_discriminator, relativistic_ge
 SMALL = {
     "dcgan": ModelSettings(name="dcgan", latent=8, generator_width=2, discriminator_width=2),
     "r3gan": ModelSettings(name="r3gan", latent=8, generator_width=32, discriminator_width=32),
+    "stylegan2": ModelSettings(name="stylegan2", latent=8, generator_width=8, discriminator_width=8),
 }
 each_network = pytest.mark.parametrize("settings", SMALL.values(), ids=SMALL)
 
@@ -161,6 +162,6 @@ def test_a_package_brings_a_network_by_an_entry_point(monkeypatch: pytest.Monkey
     found = importlib.metadata.EntryPoints([point])
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules["__main__"])
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **wanted: found.select(**wanted))
-    assert catalog.names() == ("dcgan", "r3gan", "theirs")
+    assert catalog.names() == ("dcgan", "r3gan", "stylegan2", "theirs")
     networks = catalog.build(ModelSettings(name="theirs"), Shape(1, 32, 32), 0, 0)
     assert isinstance(networks.discriminator, torch.nn.Flatten)

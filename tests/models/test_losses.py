@@ -1,4 +1,4 @@
-"""The relativistic objective: closed forms of a linear discriminator, and numbers worked out elsewhere."""
+"""The objectives: closed forms of a linear discriminator, difference quotients, and numbers worked out elsewhere."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medgan_ray.models.losses import relativistic_discriminator, relativistic_generator
+from medgan_ray.models.losses import OBJECTIVES, relativistic_discriminator, relativistic_generator
 
 FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "design" / "r3gan_fixture.json"
 NO_CONDITION = torch.zeros(3, 0)
@@ -119,6 +119,84 @@ def test_bfloat16_logits_are_judged_in_float32() -> None:
 
     terms = relativistic_discriminator(Halved(), images(3, 0).float(), images(3, 1).float(), NO_CONDITION, same)
     assert {term.dtype for term in terms} == {torch.float32}
+
+
+ABSOLUTE = {
+    "non_saturating": (
+        lambda real, fake: torch.log1p(torch.exp(-real)) + torch.log1p(torch.exp(fake)),
+        lambda fake: torch.log1p(torch.exp(-fake)),
+    ),
+    "hinge": (lambda real, fake: (1 - real).clamp(min=0) + (1 + fake).clamp(min=0), lambda fake: -fake),
+}
+
+
+@pytest.mark.parametrize("name", ABSOLUTE)
+def test_losses_of_absolute_logits_in_closed_form(name: str) -> None:
+    network, real, fake, objective = Linear(), images(3, 0), images(3, 1), OBJECTIVES[name]
+    terms = objective.discriminator(network, real, fake, NO_CONDITION, lambda batch: 3 * batch, True)
+    logits = [3 * batch.flatten(1) @ network.weight + network.bias for batch in (real, fake)]
+    torch.testing.assert_close(terms.adversarial, ABSOLUTE[name][0](*logits))
+    torch.testing.assert_close([terms.real_logits, terms.fake_logits], logits)
+    torch.testing.assert_close(terms.penalty, (9 * network.weight.square().sum()).expand(3))
+    of_generator = objective.generator(network, real, fake, NO_CONDITION, same)
+    torch.testing.assert_close(of_generator.adversarial, ABSOLUTE[name][1](logits[1] / 3 + network.bias * 2 / 3))
+    assert of_generator.real_logits is None
+
+
+class Curved(Linear):
+    """D(x) = (w . x)^2: its gradient in x is 2 (w . x) w."""
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        return (images.flatten(1) @ self.weight).square()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_penalty_looks_at_reals_and_at_fakes_only_if_relativistic(name: str) -> None:
+    network, real, fake = Curved(), images(3, 0), images(3, 1)
+    terms = OBJECTIVES[name].discriminator(network, real, fake, NO_CONDITION, same, True)
+    at_real, at_fake = (
+        4 * (batch.flatten(1) @ network.weight).square() * network.weight.square().sum() for batch in (real, fake)
+    )
+    torch.testing.assert_close(terms.penalty, at_real + at_fake if name == "relativistic" else at_real)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gradients_are_difference_quotients(name: str) -> None:
+    network, real, fake = Curved(), images(3, 0), images(3, 1)
+
+    def value(weight: Tensor) -> Tensor:
+        network.weight.data = weight.detach()
+        terms = OBJECTIVES[name].discriminator(network, real, fake, NO_CONDITION, same, True)
+        return (terms.adversarial + 0.5 * terms.penalty).sum()
+
+    weight, step = network.weight.detach().clone(), 1e-6
+    (gradient,) = torch.autograd.grad(value(weight), network.weight)
+    steps = step * torch.eye(len(weight), dtype=torch.float64)
+    quotients = torch.stack([(value(weight + each) - value(weight - each)).detach() / (2 * step) for each in steps])
+    torch.testing.assert_close(gradient, quotients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_gives_a_value_a_pair_that_no_other_pair_changes(name: str) -> None:
+    network, real, fake, objective = Curved(), images(3, 0), images(3, 1), OBJECTIVES[name]
+    whole = objective.discriminator(network, real, fake, NO_CONDITION, same, True)
+    parts = [
+        objective.discriminator(network, real[i : i + 1], fake[i : i + 1], NO_CONDITION[:1], same, True)
+        for i in range(3)
+    ]
+    for index in range(4):
+        torch.testing.assert_close(whole[index], torch.cat([part[index] for part in parts]))
+    assert objective.generator(network, real, fake, NO_CONDITION, same).adversarial.shape == (3,)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_each_step_moves_its_own_network_alone(name: str) -> None:
+    fake, objective = images(3, 1).requires_grad_(), OBJECTIVES[name]
+    terms = objective.discriminator(Linear(), images(3, 0), fake, NO_CONDITION, same, True)
+    (terms.adversarial.sum() + terms.penalty.sum()).backward()
+    assert fake.grad is None
+    objective.generator(Linear(), images(3, 0), fake, NO_CONDITION, same).adversarial.sum().backward()
+    assert fake.grad is not None and fake.grad.any()
 
 
 class Smooth(nn.Module):

@@ -123,6 +123,7 @@ def test_npz_holds_all_and_dicom_is_marked_synthetic(call: Call) -> None:
         ({"nn": 1}, 400, "nn: "),
         ({"label": "leison"}, 422, "did you mean 'lesion'"),
         ({"truncation": 0.5}, 422, "truncation"),
+        ({"truncation": 1.5}, 400, "truncation"),
         ({"model": "hands"}, 404, "did you mean 'heads'"),
     ],
 )
@@ -214,3 +215,20 @@ def test_a_model_that_can_not_be_opened_is_named_and_the_service_says_it_is_not_
     assert "no model here" in _problem(answer, 503)
     assert answer.headers["retry-after"] == "1"
     _problem(call("POST", "/v1/generate", json={}), 503)
+
+
+def test_a_model_that_can_truncate_does(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path / "data"), counts={"train": 40})
+    options = {**SMALL, "images": 8, "model.name": "stylegan2"}
+    train(str(tmp_path / "data"), str(tmp_path / "run"), options)
+    models = Models({"heads": str(tmp_path / "run")})
+    deadline = time.monotonic() + 30
+    while not models.ready:
+        assert time.monotonic() < deadline, models.failure
+        time.sleep(0.02)
+    call = _call(build(models, (), 64, 5))
+    whole, none, half = (
+        call("POST", "/v1/generate", json={"seed": 1, **ask}) for ask in ({"truncation": 1}, {}, {"truncation": 0.5})
+    )
+    assert whole.content == none.content != half.content
+    assert half.status_code == 200

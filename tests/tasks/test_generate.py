@@ -1,5 +1,7 @@
 """A task's losses and gradients are sums over positions: any division of the batch gives the same."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +68,25 @@ def test_previews_do_not_depend_on_their_batch(task_and_split):
     whole = task.sample(np.arange(60), labels)
     np.testing.assert_allclose(task.sample(np.arange(55, 60), labels[:5]), whole[55:], atol=1e-6)
     assert whole.dtype == np.float32 and np.abs(whole).max() <= 1
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "non_saturating", "hinge"])
+@pytest.mark.parametrize("phase", ["discriminator", "generator"])
+def test_shares_add_up_under_every_loss_and_network(tmp_path, loss, phase):
+    manifest = write_dataset(str(tmp_path), classes=("normal", "lesion"))
+    model = ModelSettings(name="stylegan2", generator_width=4, discriminator_width=4, latent=8)
+    settings = TrainSettings(precision="float64", loss=loss)
+    task = GenerateTask(manifest, model, settings, AugmentSettings(), seed=1)
+    split = open_dataset(str(tmp_path)).split("train")
+    loss_of_all, gradient = gradients(task, split, phase, np.arange(8))
+    parts = [gradients(task, split, phase, np.arange(8)[rank::3]) for rank in range(3)]
+    assert sum(part[0] for part in parts) == pytest.approx(loss_of_all, abs=1e-12)
+    torch.testing.assert_close(sum(part[1] for part in parts), gradient, rtol=0, atol=1e-10)
+
+
+def test_without_a_weight_there_is_no_penalty(task_and_split):
+    task, split = task_and_split
+    share = Share(np.arange(8), split.take(np.arange(8)), 8, 0)
+    losses = task.losses("discriminator", share, dataclasses.replace(VALUES, gamma=0.0))
+    assert float(losses["penalty"].detach()) == 0.0
+    assert torch.equal(losses["loss"], losses["adversarial"])
