@@ -31,9 +31,9 @@ class TrainSettings(Section):
     beta2_final: float = Field(default=0.99, ge=0, lt=1)
     """Adam's second decay rate after the burn-in."""
     gamma: float | None = Field(default=None, ge=0)
-    """Weight of the penalty at the start, 0 for none; null: by loss and size, relativistic at 64 pixels 10."""
+    """Weight of the penalty at the start, 0 for none; null: by loss and size, relativistic to 64 pixels 10."""
     gamma_final: float | None = Field(default=None, ge=0)
-    """Weight of the penalty after the burn-in; null: by loss and size, relativistic at 64 pixels 2."""
+    """Weight of the penalty after the burn-in; null: by loss and size, relativistic to 64 pixels 2."""
     burn_in: float = Field(default=0.5, gt=0, le=1)
     """Share of the images over which gamma, beta2 and the augmentation move to their final values."""
     ema_share: float = Field(default=0.1, ge=0, le=1)

@@ -11,7 +11,7 @@ from medgan_ray.tasks.protocol import TrainSettings
     ("loss", "side", "first", "final"),
     [
         ("relativistic", 64, 10.0, 2.0),
-        ("relativistic", 32, 1.2, 0.23),
+        ("relativistic", 32, 10.0, 2.0),
         ("relativistic", 128, 87.0, 17.0),
         ("relativistic", 256, 750.0, 150.0),
         ("non_saturating", 64, 1.0, 1.0),
