@@ -25,6 +25,8 @@ from medgan_ray.errors import InputError, StoreError, UsageError
 
 TEMPORARY = ".writing-"
 """How the names of files begin that are being written."""
+PIECE_BYTES = 1 << 20
+"""What is large is read in pieces of this size."""
 
 
 class Entry(NamedTuple):
@@ -90,6 +92,10 @@ class Store(abc.ABC):
         """Return the bytes of ``key`` from ``start`` to ``end``, fewer where it is shorter; errors as ``read`` has."""
 
     @abc.abstractmethod
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Yield the bytes of ``key`` piece by piece, for what is large; errors as ``read`` has."""
+
+    @abc.abstractmethod
     def entry(self, key: str) -> Entry:
         """Return the size and version of ``key``; errors as ``read`` has."""
 
@@ -153,6 +159,12 @@ class LocalStore(Store):
         with _local_errors(self, key), self.path(key).open("rb", buffering=0) as file:
             file.seek(start)
             return file.read(max(0, end - start)) or b""
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Yield the bytes of ``key`` piece by piece."""
+        with _local_errors(self, key), self.path(key).open("rb", buffering=0) as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
 
     def entry(self, key: str) -> Entry:
         """Return the size of ``key``, and when it was changed as its version."""

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
-# Before torch, Ray or s3fs are imported: two cores are shared by everything, and nothing of the caller's leaks in.
+# Before torch, Ray or botocore are imported: two cores are shared by everything, and nothing of the caller's leaks in.
 for _name in [name for name in os.environ if name.startswith(("AWS_", "MEDGAN_", "RAY_"))]:
     del os.environ[_name]
 os.environ.update(

@@ -24,7 +24,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_import_costs_neither_torch_nor_ray():
-    heavy = "{'torch', 'ray', 'numpy', 'pydicom', 'kornia', 's3fs', 'scipy'}"
+    heavy = "{'torch', 'ray', 'numpy', 'pydicom', 'kornia', 'botocore', 'scipy'}"
     code = f"import sys, medgan_ray; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -99,12 +99,8 @@ def test_a_missing_bucket_and_a_wrong_key_are_named(s3, monkeypatch):
     with pytest.raises(StoreError, match=r"no such bucket \(s3://nowhere/x/a\)"):
         open_store("s3://nowhere/x").read("a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(StoreError, match="check key, secret and policy"):
         open_store(s3).list()
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_an_unknown_scheme_is_refused():
