@@ -4,6 +4,8 @@
     ├── UsageError         2   400   wrong use or configuration
     ├── GateRefusal        3   409   refused by the release gate
     ├── InputError         4   422   input unusable: missing, empty, corrupt
+    │   ├── BadShard       4   422   a shard of a dataset is missing or corrupt
+    │   │   └── ShardSkipped 4 422   the run goes on without it from its newest checkpoint, once it is started again
     │   ├── BrokenInput    4   400   what was sent cannot be parsed or decoded
     │   ├── InputTooLarge  4   413   more bytes, pixels, memory or seconds than one may cost
     │   └── UnknownType    4   415   a type that is not taken
@@ -59,6 +61,14 @@ class InputError(MedganError):
 
     exit_code = 4
     http_status = 422
+
+
+class BadShard(InputError):
+    """A shard is missing or corrupt in the dataset itself, not only in a cache."""
+
+
+class ShardSkipped(BadShard):
+    """A bad shard is recorded in the run, which goes on without it from its newest checkpoint when started again."""
 
 
 class BrokenInput(InputError):

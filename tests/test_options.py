@@ -13,7 +13,7 @@ ingest.keep ingest.crop ingest.spacing_mm ingest.max_aspect
 ingest.slices ingest.near_duplicates
 ingest.allow_leakage ingest.min_contrast ingest.workers ingest.file_limit_s ingest.memory_mb
 split.val split.test split.seed
-data.cache data.span_shards data.balance
+data.cache data.cache_bytes data.on_bad_shard data.span_shards data.balance
 model.name model.latent model.generator_width model.discriminator_width
 train.loss train.lr train.lr_final train.beta2 train.beta2_final train.gamma train.gamma_final train.burn_in
 train.ema_share

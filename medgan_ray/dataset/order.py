@@ -2,9 +2,11 @@
 
 Epoch e's order is a permutation of the shards, cut into spans of ``span_shards``; samples are permuted within a span.
 So an epoch sees each sample once (or as often as its class asks for), and only one span's shards are touched at a time.
+Positions that fall to a shard left out are refilled from the same span's others, each by a draw of its own.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ class Order:
         keys: what the order depends on: content digest, seed and the name of the stream.
         span_shards: shards shuffled together.
         times: how often an epoch sees each sample, int [samples]; None: once.
+        left_out: shards whose samples are never seen; not all of them.
+        entered: is told the shards of a span when its positions are first asked for, and those of the next one.
     """
 
     def __init__(
@@ -28,6 +32,8 @@ class Order:
         keys: tuple[str | int, ...],
         span_shards: int,
         times: NDArray[np.int64] | None = None,
+        left_out: frozenset[int] = frozenset(),
+        entered: Callable[[frozenset[int], frozenset[int]], None] | None = None,
     ) -> None:
         self._starts = np.concatenate([[0], np.cumsum(shard_samples, dtype=np.int64)])
         self._times = times
@@ -37,6 +43,7 @@ class Order:
         self.length = int(self._sizes.sum())
         """Positions of an epoch."""
         self._keys, self._span_shards = keys, span_shards
+        self._left_out, self._entered, self._now = left_out, entered, (-1, -1)
         self._span = functools.lru_cache(maxsize=4)(self._permuted_span)
         self._spans = functools.lru_cache(maxsize=2)(self._spans_of)
 
@@ -48,11 +55,21 @@ class Order:
             epoch, within = divmod(position, self.length)
             ends = self._spans(epoch)[1]
             span = int(np.searchsorted(ends, within, side="right"))
+            self._enter(epoch, span)
             offset = within - (int(ends[span - 1]) if span else 0)
             taken = self._span(epoch, span)[offset : offset + start + count - position]
             parts.append(taken)
             position += len(taken)
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def _enter(self, epoch: int, span: int) -> None:
+        if self._entered is None or self._now == (epoch, span):
+            return
+        self._now = (epoch, span)
+        spans = self._spans(epoch)[0]
+        after = spans[span + 1] if span + 1 < len(spans) else self._spans(epoch + 1)[0][0]
+        now, ahead = (frozenset(shards.tolist()) - self._left_out for shards in (spans[span], after))
+        self._entered(now, ahead)
 
     def _spans_of(self, epoch: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
         shards = seeds.permutation(len(self._sizes), *self._keys, "shards", epoch)
@@ -64,4 +81,19 @@ class Order:
         members = np.concatenate([np.arange(self._starts[s], self._starts[s + 1]) for s in shards])
         if self._times is not None:
             members = np.repeat(members, self._times[members])
-        return members[seeds.permutation(len(members), *self._keys, "samples", epoch, span)]
+        members = members[seeds.permutation(len(members), *self._keys, "samples", epoch, span)]
+        if self._left_out.isdisjoint(shards.tolist()):
+            return members
+        return self._refilled(members, epoch, span)
+
+    def _refilled(self, members: NDArray[np.int64], epoch: int, span: int) -> NDArray[np.int64]:
+        """Return a span's members, those of shards left out replaced by draws from its others, or from all others."""
+        left_out = list(self._left_out)
+        bad = np.isin(np.searchsorted(self._starts, members, side="right") - 1, left_out)
+        good = members[~bad]
+        if not len(good):
+            kept = np.setdiff1d(np.arange(len(self._sizes)), left_out)
+            good = np.concatenate([np.arange(self._starts[s], self._starts[s + 1]) for s in kept])
+        drawn = seeds.generator(*self._keys, "refill", epoch, span).integers(0, len(good), len(members))
+        # One draw a position: which others are refilled doesn't change it.
+        return np.where(bad, good[drawn], members)

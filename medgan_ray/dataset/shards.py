@@ -64,11 +64,6 @@ class Samples:
             **{name: np.empty((count, *values.shape[1:]), values.dtype) for name, values in self.tensors().items()}
         )
 
-    def copy_rows(self, index: NDArray[np.int64], into: "Samples", where: NDArray[np.int64]) -> None:
-        """Copy the samples at ``index`` to the places ``where`` of other samples."""
-        for name, values in into.tensors().items():
-            values[where] = getattr(self, name)[index]
-
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that are there, by name."""
         return {

@@ -1,6 +1,7 @@
 """The dataset that an ingest adds to: its samples' digests, labels, subjects and splits, read from its shards."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,17 @@ class Existing:
     labels: list[int] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
-    _shards: list[tuple[int, Path]] = field(default_factory=list)
+    _shards: list[tuple[int, Path, Callable[[], Path]]] = field(default_factory=list)
 
     def images(self, positions: Sequence[int]) -> NDArray[np.uint16]:
         """Return images [n, H, W] of the samples at ``positions``."""
         images = np.empty((len(positions), *self.manifest.size), np.uint16)
-        starts = [start for start, _ in self._shards]
+        starts = [start for start, _, _ in self._shards]
         places = np.searchsorted(starts, positions, "right") - 1
         for place in np.unique(places).tolist():
             rows = np.flatnonzero(places == place)
-            start, path = self._shards[place]
+            start, path, fetch = self._shards[place]
+            path = path if path.exists() else fetch()  # a fetched one may have been evicted
             images[rows] = open_shard(path).image[np.asarray(positions)[rows] - start, 0]
         return images
 
@@ -59,8 +61,9 @@ class Existing:
         """Read every shard once and fill in what is known of its samples."""
         folder = cache_folder(DataSettings())
         for entry in self.manifest.shards:
-            path = fetch_shard(store, entry, folder)
-            self._shards.append((len(self.digests), path))
+            fetch = functools.partial(fetch_shard, store, entry, folder)
+            path = fetch()
+            self._shards.append((len(self.digests), path, fetch))
             samples = open_shard(path)
             for start in range(0, len(samples), CHUNK):
                 self._add(samples.rows(slice(start, start + CHUNK)), entry.split)

@@ -17,7 +17,7 @@ from medgan_ray import __version__
 from medgan_ray.artifacts import runs
 from medgan_ray.config import Section
 from medgan_ray.dataset.batches import Dataset, open_dataset
-from medgan_ray.errors import InputError, Interrupted, UsageError
+from medgan_ray.errors import InputError, Interrupted, ShardSkipped, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.models import catalog
 from medgan_ray.models.catalog import Shape
@@ -58,7 +58,12 @@ def train(
     finished = begin(dataset, run, config)
     if finished:
         return finished
-    return train_rank(dataset, run, config, host or LocalHost())
+    host = host or LocalHost()
+    while True:
+        try:
+            return train_rank(dataset, run, config, host)
+        except ShardSkipped as skipped:
+            host.log(str(skipped))
 
 
 def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = None) -> TrainResult | None:
@@ -87,7 +92,7 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
 
     processor.prepare()
     options, store = Config.of(config), open_store(run)
-    opened = open_dataset(dataset, options.data, runs.read(store)["manifest"])
+    opened = open_dataset(dataset, options.data, runs.read(store)["manifest"], store)
     options = _settled(options, opened)
     if host.rank == 0:
         host.log(_recipe(options))
