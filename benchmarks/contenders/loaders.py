@@ -1,0 +1,223 @@
+"""One pass over the images of benchmarks/loader.py: each contender in a process, in the environment that has it.
+
+python benchmarks/contenders/loaders.py NAME FOLDER uint16|float32
+
+Writes its form of FOLDER/images.npy where there is none yet. A pass gathers every image once in shuffled order, in
+batches, and prints images and seconds as JSON. The clock starts when the first batch is there: what starts workers and
+opens files is not counted. Ours and the memory map make one pass before.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIDE, BATCH, SHARD = 128, 64, 2000
+BUFFER = 2000
+"""Samples in the shuffle buffers of those that shuffle by one."""
+GETS = 8
+
+_open = contextlib.ExitStack()
+"""What stays open until the pass is over."""
+
+
+def memmap(folder: Path) -> Callable[[], Iterable[Any]]:
+    """A fancy index into a memory map: the limit."""
+    mapped = np.load(folder / "images.npy", mmap_mode="r")
+
+    def batches() -> Iterator[Any]:
+        order = np.random.default_rng().permutation(len(mapped))
+        for start in range(0, len(order), BATCH):
+            yield mapped[order[start : start + BATCH]]
+
+    return _second(batches)
+
+
+def ours(folder: Path, uri: str = "") -> Callable[[], Iterable[Any]]:
+    """Our order and our shards, with labels, subjects, attributes and spacings; from a folder or from S3."""
+    from medgan_ray.dataset.batches import open_dataset
+
+    uri = uri or f"{folder}/dataset"
+    write_shards(folder, uri)
+    split = open_dataset(uri).split("train")
+    order = split.order(time.time_ns(), "benchmark")
+    passes = 0
+
+    def batches() -> Iterator[Any]:
+        nonlocal passes
+        for start in range(0, order.length, BATCH):
+            count = min(BATCH, order.length - start)
+            yield split.take(order.indices(passes * order.length + start, count)).image
+        passes += 1
+
+    return batches if uri.startswith("s3:") else _second(batches)
+
+
+def write_shards(folder: Path, uri: str) -> None:
+    """Write the images as a dataset."""
+    from medgan_ray.dataset.manifest import POINTER, Intensity, Manifest, SplitEntry, write_manifest
+    from medgan_ray.dataset.shards import Samples, ShardWriter
+    from medgan_ray.store import open_store
+
+    store = open_store(uri)
+    if store.exists(POINTER):
+        return
+    writer = ShardWriter(store, "train", "benchmark")
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    for start in range(0, len(images), SHARD):
+        part = images[start : start + SHARD]
+        n = len(part)
+        rest = np.zeros((n, 1), np.int32), np.zeros(n, np.int32), np.zeros((n, 4), np.int16), np.ones((n, 2))
+        writer.add(Samples(part, *rest[:3], rest[3].astype(np.float32)))
+    manifest = Manifest(
+        modality="CT",
+        size=(SIDE, SIDE),
+        intensity=Intensity(unit="HU", low=-1024, high=3071, window=(0, 80)),
+        splits={"train": SplitEntry(samples=len(images), subjects=len(images))},
+        shards=tuple(writer.close()),
+        content_digest="0" * 64,
+    )
+    write_manifest(store, manifest)
+
+
+def gets(uri: str, keep: Path | None) -> Callable[[], Iterable[Any]]:
+    """Plain parallel GETs of the dataset's shards by botocore, thrown away or written to files: no batches at all."""
+    import botocore.config
+    import botocore.session
+
+    from medgan_ray.dataset.batches import open_dataset
+
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    config = botocore.config.Config(max_pool_connections=GETS)
+    client = botocore.session.get_session().create_client("s3", config=config)
+
+    def get(entry: Any) -> Any:
+        body = client.get_object(Bucket=bucket, Key=f"{prefix}/shards/{entry.sha256}.safetensors")["Body"]
+        if keep:
+            with (keep / entry.sha256).open("wb") as file:
+                for piece in body.iter_chunks(1 << 20):
+                    file.write(piece)
+        else:
+            body.read()
+        return range(entry.samples)
+
+    shards = open_dataset(uri).manifest.shards
+    return lambda: _in_threads(get, shards)
+
+
+def _in_threads(get: Callable[[Any], Any], shards: Iterable[Any]) -> Iterator[Any]:
+    with ThreadPoolExecutor(GETS) as pool:
+        yield from pool.map(get, shards)
+
+
+def webdataset(folder: Path, workers: int) -> Callable[[], Iterable[Any]]:
+    """Tar files with the raw values, a buffer to shuffle in, batches made in the pipeline, WebLoader around it."""
+    import webdataset
+
+    tars = folder / "tars"
+    if not tars.exists():
+        tars.mkdir()
+        with webdataset.ShardWriter(f"{tars}/%05d.tar", maxcount=SHARD, verbose=0) as writer:
+            for number, image in enumerate(np.load(folder / "images.npy", mmap_mode="r")):
+                writer.write({"__key__": f"{number:06}", "bin": image.tobytes()})
+    urls = sorted(map(str, tars.glob("*.tar")))
+    pipeline = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=time.time_ns() % 2**31)
+    pipeline = pipeline.shuffle(BUFFER).to_tuple("bin").batched(BATCH, collation_fn=_stacked)
+    return lambda: webdataset.WebLoader(pipeline, batch_size=None, num_workers=workers)
+
+
+def _stacked(samples: list[tuple[bytes]]) -> np.ndarray:
+    joined = bytearray().join([sample[0] for sample in samples])
+    return np.frombuffer(joined, np.uint16).reshape(-1, 1, SIDE, SIDE)
+
+
+def mosaic(folder: Path, workers: int) -> Callable[[], Iterable[Any]]:
+    """MDS shards of fixed-shape arrays, StreamingDataset with its default shuffle, StreamingDataLoader."""
+    from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
+    from streaming.base.util import clean_stale_shared_memory
+
+    shards = folder / "mds"
+    if not shards.exists():
+        columns = {"image": f"ndarray:uint16:1,{SIDE},{SIDE}"}
+        with MDSWriter(out=str(shards), columns=columns, size_limit=1 << 26) as writer:
+            for image in np.load(folder / "images.npy", mmap_mode="r"):
+                writer.write({"image": np.asarray(image)})
+    clean_stale_shared_memory()
+    dataset = StreamingDataset(local=str(shards), shuffle=True, batch_size=BATCH)
+    loader = StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers)
+    return lambda: (batch["image"] for batch in loader)
+
+
+def ray_data(folder: Path, materialize: bool) -> Callable[[], Iterable[Any]]:
+    """Parquet with a local shuffle buffer; materialized: all of it lies in the object store before the clock starts."""
+    import ray.data
+
+    from medgan_ray.on_ray import session
+
+    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+    _open.enter_context(session.local(cpus=2))
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    parquet = folder / "parquet"
+    if not parquet.exists():
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        ray.data.from_numpy(np.array_split(images, max(8, len(images) // SHARD))).write_parquet(str(parquet))
+    found = ray.data.read_parquet(str(parquet))
+    found = found.materialize() if materialize else found
+
+    def batches() -> Iterator[Any]:
+        for batch in found.iter_batches(
+            batch_size=BATCH, batch_format="numpy", local_shuffle_buffer_size=BUFFER, prefetch_batches=4
+        ):
+            yield batch["data"]
+
+    return batches
+
+
+def _second(batches: Callable[[], Iterable[Any]]) -> Callable[[], Iterable[Any]]:
+    for _ in batches():
+        pass
+    return batches
+
+
+def main() -> None:
+    """Run what the command line names."""
+    name, folder, kind, where = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else ""
+    runs: dict[str, Callable[[], Callable[[], Iterable[Any]]]] = {
+        "memmap": lambda: memmap(folder),
+        "ours": lambda: ours(folder),
+        "ours-s3": lambda: ours(folder, where),
+        "gets": lambda: gets(where, None),
+        "gets-to-files": lambda: gets(where, folder),
+        "webdataset-0": lambda: webdataset(folder, 0),
+        "webdataset-2": lambda: webdataset(folder, 2),
+        "mosaic-0": lambda: mosaic(folder, 0),
+        "mosaic-2": lambda: mosaic(folder, 2),
+        "ray": lambda: ray_data(folder, False),
+        "ray-materialized": lambda: ray_data(folder, True),
+    }
+    with _open:
+        _pass(runs[name](), kind, bool(where))
+
+
+def _pass(run: Callable[[], Iterable[Any]], kind: str, cold: bool) -> None:
+    images = 0
+    began = time.perf_counter() if cold else 0.0
+    for batch in run():
+        images += len(batch)
+        if kind == "float32":
+            batch = batch.astype(np.float32) if isinstance(batch, np.ndarray) else batch.float()
+            batch *= 1 / 65535
+        if not began:
+            images, began = 0, time.perf_counter()
+    print(json.dumps({"images": images, "wall_s": time.perf_counter() - began}))
+
+
+if __name__ == "__main__":
+    main()
