@@ -1,4 +1,4 @@
-"""Training on a dataset with a corrupt shard: it stops by name, or goes on without it, and ends the same when resumed."""
+"""Training past a corrupt shard: it stops by name, or goes on without it and always ends with the same weights."""
 
 import pytest
 
