@@ -87,13 +87,14 @@ def write_shards(folder: Path, uri: str) -> None:
     write_manifest(store, manifest)
 
 
-def gets(uri: str, keep: Path | None) -> Callable[[], Iterable[Any]]:
+def gets(folder: Path, uri: str, keep: bool) -> Callable[[], Iterable[Any]]:
     """Plain parallel GETs of the dataset's shards by botocore, thrown away or written to files: no batches at all."""
     import botocore.config
     import botocore.session
 
     from medgan_ray.dataset.batches import open_dataset
 
+    write_shards(folder, uri)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     config = botocore.config.Config(max_pool_connections=GETS)
     client = botocore.session.get_session().create_client("s3", config=config)
@@ -101,7 +102,7 @@ def gets(uri: str, keep: Path | None) -> Callable[[], Iterable[Any]]:
     def get(entry: Any) -> Any:
         body = client.get_object(Bucket=bucket, Key=f"{prefix}/shards/{entry.sha256}.safetensors")["Body"]
         if keep:
-            with (keep / entry.sha256).open("wb") as file:
+            with (folder / entry.sha256).open("wb") as file:
                 for piece in body.iter_chunks(1 << 20):
                     file.write(piece)
         else:
@@ -193,8 +194,8 @@ def main() -> None:
         "memmap": lambda: memmap(folder),
         "ours": lambda: ours(folder),
         "ours-s3": lambda: ours(folder, where),
-        "gets": lambda: gets(where, None),
-        "gets-to-files": lambda: gets(where, folder),
+        "gets": lambda: gets(folder, where, False),
+        "gets-to-files": lambda: gets(folder, where, True),
         "webdataset-0": lambda: webdataset(folder, 0),
         "webdataset-2": lambda: webdataset(folder, 2),
         "mosaic-0": lambda: mosaic(folder, 0),
