@@ -142,8 +142,9 @@ class Diverging(GenerateTask):
 
 def diverging_run(dataset, folder, lost, host, images=160):
     """Train with ``Diverging``; return the outcome."""
-    begin(dataset, folder, {**SMALL, "images": images})
-    options, opened = Config.of({**SMALL, "images": images}), open_dataset(dataset)
+    asked = {**SMALL, "images": images, "train": {**SMALL["train"], "gamma": 10.0, "gamma_final": 2.0}}
+    begin(dataset, folder, asked)
+    options, opened = Config.of(asked), open_dataset(dataset)
     task = Diverging(opened.manifest, options.model, options.train, options.augment, options.seed)
     facts = {"model": {}, "channels": 1, "size": (32, 32), "modality": "CT", "intensity": opened.manifest.intensity}
     facts |= {"content_digest": "", "manifest": opened.sha256, "code_version": "0"}
