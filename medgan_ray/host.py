@@ -1,12 +1,35 @@
-"""What the training loop needs of its surroundings, as a small protocol, and the one that needs nothing.
+"""What the training loop needs of its surroundings, as small protocols, and the surroundings that need nothing.
 
-``on_ray/`` brings a host that reports to Ray; tests bring hosts that stop, count or fail.
+``on_ray/`` brings a host that reports to Ray; tests bring hosts that stop, count or fail. A writer takes figures and
+previews to wherever people look at them; ``engine/writers.py`` opens those that ``train.writers`` names.
 """
 
+import importlib.metadata
 import logging
+from collections.abc import Mapping
 from typing import Protocol
 
+WRITERS = ("tensorboard", "mlflow", "wandb")
+"""The writers that come with the package."""
+WRITER_ENTRY_POINTS = "medgan_ray.writers"
+"""Where a user's own package adds names: each loads as a function (run: Store, segment: str) to a Writer."""
 _log = logging.getLogger("medgan_ray")
+
+
+class Writer(Protocol):
+    """Where figures and previews of one attempt at a run go; rank 0 alone has any."""
+
+    def scalars(self, images: int, figures: Mapping[str, float]) -> None:
+        """Take figures by name at ``images`` images seen; values may be infinite or NaN."""
+
+    def image(self, name: str, images: int, png: bytes) -> None:
+        """Take a picture, as the bytes of a PNG, at ``images`` images seen."""
+
+    def flush(self) -> None:
+        """Bring what was taken to where it stays."""
+
+    def close(self) -> None:
+        """Flush and let go: the attempt is over."""
 
 
 class Host(Protocol):
@@ -65,3 +88,8 @@ class LocalHost:
     def log(self, text: str) -> None:
         """Pass the line to the logger ``medgan_ray``."""
         _log.info(text)
+
+
+def writer_names() -> tuple[str, ...]:
+    """Return the names that ``train.writers`` takes, sorted: our own and those of installed packages."""
+    return tuple(sorted({*WRITERS, *importlib.metadata.entry_points(group=WRITER_ENTRY_POINTS).names}))

@@ -19,7 +19,7 @@ train.loss train.lr train.lr_final train.beta2 train.beta2_final train.gamma tra
 train.ema_share
 train.penalty_every train.checkpoint_images train.keep_checkpoints train.keep_every
 train.micro_batch train.most_rollbacks train.log_images train.figure_samples
-train.floor_draws train.precision
+train.floor_draws train.precision train.writers
 augment.probability augment.shift augment.flip augment.rotate_degrees augment.scale
 ray.gpus_per_worker ray.cpus_per_worker ray.shared_paths ray.max_failures ray.collective_timeout_s
 tune.max_concurrent

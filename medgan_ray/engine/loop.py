@@ -96,7 +96,8 @@ class _Loop:
             self.keeper.close()
 
     def _writers(self) -> tuple[Record, keeper.Keeper]:
-        train, record = self.plan.train, Record(self.store, self.images)
+        train = self.plan.train
+        record = Record(self.store, self.images, train.writers, self.host.log)
         keep = checkpoints.Keep(train.keep_checkpoints, self.plan.checkpoint_interval, train.keep_every)
         return record, keeper.Keeper(self.store, record, keep, self.plan.facts, self.host.log)
 

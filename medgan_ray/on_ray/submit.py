@@ -155,9 +155,14 @@ def _check_size(folder: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return what a job needs of this environment: where the store is, never a secret."""
-    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
-    return {name: os.environ[name] for name in names if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+    """Return what a job needs of this environment: where the store and the trackers are, never a secret."""
+    store = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+    trackers = ("MLFLOW_EXPERIMENT_NAME", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_MODE", "WANDB_PROJECT")
+    found = {name: os.environ[name] for name in (*store, *trackers) if name in os.environ}
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if tracking and "@" not in tracking:  # user:password@host stays here
+        found["MLFLOW_TRACKING_URI"] = tracking
+    return found | {"PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager

@@ -10,11 +10,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from medgan_ray.config import Section
 from medgan_ray.dataset.shards import Samples
+from medgan_ray.errors import nearest
+from medgan_ray.host import writer_names
 
 
 class TrainSettings(Section):
@@ -58,6 +60,18 @@ class TrainSettings(Section):
     """Draws of real images that the real-to-real floors are averaged over."""
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
+    writers: tuple[str, ...] = ("tensorboard",)
+    """Where figures and previews go beside metrics.jsonl: tensorboard, mlflow, wandb, or what a package brings."""
+
+    @field_validator("writers")
+    @classmethod
+    def _known_writers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in writer_names():
+                raise ValueError(nearest(name, writer_names()))
+        if len(set(names)) < len(names):
+            raise ValueError("name each writer once")
+        return names
 
 
 @dataclasses.dataclass(frozen=True)

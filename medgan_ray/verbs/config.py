@@ -14,7 +14,7 @@ from medgan_ray.models.catalog import ModelSettings
 from medgan_ray.tasks.protocol import TrainSettings
 
 FREE_WHEN_RESUMED = frozenset(
-    {"images", "workers", "time_limit_s", "data.cache", "ingest", "split", "ray", "tune", "serve"}
+    {"images", "workers", "time_limit_s", "data.cache", "train.writers", "ingest", "split", "ray", "tune", "serve"}
 )
 """What may differ when the same run goes on: it places or prolongs the run, and does not change what it computes."""
 

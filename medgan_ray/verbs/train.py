@@ -17,6 +17,7 @@ from medgan_ray import __version__
 from medgan_ray.artifacts import runs
 from medgan_ray.config import Section
 from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.engine import writers
 from medgan_ray.errors import InputError, Interrupted, ShardSkipped, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.models import catalog
@@ -72,6 +73,7 @@ def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = No
     opened = open_dataset(dataset, options.data)
     _check(opened, options)
     options, store = _settled(options, opened), open_store(run)
+    writers.check(options.train.writers, store)
     asked = options.model_dump(mode="json")
     new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, FREE_WHEN_RESUMED | {"dataset"})
     done = None if new else runs.read_json(store, runs.RESULT)
