@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Self
 
+from medgan_ray.cli.pace import Pace
 from medgan_ray.host import LocalHost
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 10.0
+LATELY_S, LONGER_S = 30.0, 600.0
+"""How far back a rate looks that is measured here: the speed now, and with all pauses."""
 ROW_WIDTH = 90
 _LOGGER = "medgan_ray"
 
@@ -100,14 +103,13 @@ class Bar:
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._said = time.monotonic()
-        self._first: tuple[int, float] | None = None
-        """What was done already, and when, as far as this bar knows."""
+        self._lately, self._longer = Pace(LATELY_S), Pace(LONGER_S)
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
             self._live = _live_bar()
             self._live.start()
-            self._task = self._live.add_task(self._what, total=None, unit=self._unit, rate="")
+            self._task = self._live.add_task(self._what, total=None, unit=self._unit, rate="", left="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,26 +118,28 @@ class Bar:
 
     def update(self, done: int, total: int | None = None, rate: float | None = None) -> None:
         """Take how much is done, of how much, and at how many a second; without that, it is measured here."""
-        rate = rate or self._rate(done)
+        rate, whole = self._rates(done, rate)
         pace = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.2g} {self._unit}/s" if rate else ""
+        left = f"about {duration((total - done) / whole)} left" if total and whole else ""
         if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=done, total=total, rate=pace)
+            self._live.update(self._task, completed=done, total=total, rate=pace, left=left)
             return
         now = time.monotonic()
         if self._quiet or now - self._said < LINE_EVERY_S:
             return
         self._said = now
-        left = f"about {duration((total - done) / rate)} left" if total and rate else ""
         amount = f"{done:,} of {total:,} {self._unit}" if total else f"{done:,} {self._unit}"
         note(f"{self._what}: " + ", ".join(part for part in (amount, pace, left) if part))
 
-    def _rate(self, done: int) -> float:
-        """Return how many a second were done since the first call: what an earlier attempt did doesn't count."""
-        now = time.monotonic()
-        if self._first is None or done < self._first[0]:  # a new piece of work starts over
-            self._first = done, now
-        before, since = self._first
-        return (done - before) / (now - since) if now > since else 0.0
+    def _rates(self, done: int, given: float | None) -> tuple[float, float]:
+        """Return how many a second are done, and how many with all pauses, by which the time left is told.
+
+        Training gives the speed of its steps; that it also stops to measure its figures shows in the longer run.
+        """
+        lately, longer = self._lately.at(done), self._longer.at(done)
+        if not given:
+            return lately, lately
+        return given, min(given, longer) if longer else given
 
 
 class TerminalHost(LocalHost):
@@ -218,14 +222,14 @@ def _write_json(value: Mapping[str, Any]) -> None:
 
 def _live_bar() -> "Progress":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]} {task.fields[rate]}", markup=False),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )

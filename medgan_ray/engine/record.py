@@ -71,9 +71,10 @@ class Record:
                 writer.flush()
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Flush and let go; once is enough."""
         self.flush()
-        for writer in self._writers:
+        taken, self._writers = self._writers, []
+        for writer in taken:
             writer.close()
 
 

@@ -123,6 +123,48 @@ def test_a_rate_that_is_not_given_is_measured(
     assert capfd.readouterr().err.splitlines() == [line]
 
 
+def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    return [line.partition("images, ")[2] for line in capfd.readouterr().err.splitlines()]
+
+
+def test_the_rate_is_of_late(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Neither a quick beginning nor what an earlier attempt did says how fast it goes now."""
+    now, done = [0.0], 50_000
+    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    with Show().progress("train", "images") as bar:
+        for second in range(401):
+            now[0], done = float(second), done + (100 if second < 300 else 20)
+            bar.update(done, 100_000)
+    lines = said(capfd)
+    assert lines[0] == "100 images/s, about 8 min left"
+    assert lines[-1] == "20 images/s, about 15 min left"
+
+
+def test_pauses_count_for_the_time_left_and_not_for_the_speed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Training says how fast its steps are; here it measures figures for 10 s after each 10 s of steps."""
+    now, done = [0.0], 0
+    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    with Show().progress("train", "images") as bar:
+        for second in range(200):
+            now[0] = float(second)
+            if second % 20 < 10:
+                done += 100
+                TerminalHost(bar).progress(done, 40_000, 100.0)
+    assert said(capfd)[-1] == "100 images/s, about 10 min left"
+
+
+def test_few_pieces_of_slow_work_have_a_rate_too(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    with Show().progress("tune", "trials") as bar:
+        for minute in range(21):
+            now[0] = 60.0 * minute
+            bar.update(minute, 30)
+    assert capfd.readouterr().err.splitlines()[-1] == "tune: 20 of 30 trials, 0.017 trials/s, about 10 min left"
+
+
 def test_quiet_has_no_progress(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
     monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
@@ -156,7 +198,7 @@ def test_on_a_terminal_there_is_a_bar():
     finally:
         os.close(leader)
     assert process.wait() == 0
-    assert b"50/100" in text and b"25 images/s" in text
+    assert b"50/100" in text and b"25 images/s" in text and b"about 2 s left" in text
 
 
 def test_warnings_of_libraries_are_for_debugging(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
