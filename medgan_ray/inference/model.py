@@ -122,22 +122,39 @@ class Model:
         if truncation is not None and not 0 <= truncation <= 1:
             raise UsageError(f"truncation={truncation:g}", self.uri, "0 to 1")
 
+    def conditions(self, codes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the generator is told for codes of the first label set (-1 unknown), float32 [len(codes), K]."""
+        labels = np.full((len(codes), len(self._widths)), -1, np.int64)
+        if self._widths:
+            labels[:, 0] = codes
+        encoded: NDArray[np.float32] = condition.encode(torch.from_numpy(labels), self._widths).numpy()
+        return encoded
+
     @torch.no_grad()
+    def render(
+        self, noise: NDArray[np.float32], given: NDArray[np.float32], truncation: float | None = None
+    ) -> NDArray[np.uint16]:
+        """Return the images of noise [n, latent] under conditions [n, K], uint16 [n, C, H, W] over ``intensity``.
+
+        They are made ``BATCH`` at a time, since the bytes may depend on how many are.
+        """
+        parts, generator = [], self._generator
+        for start in range(0, len(noise), BATCH):
+            rows = slice(start, start + BATCH)
+            padding = ((0, BATCH - len(noise[rows])), (0, 0))
+            draws, told = (torch.from_numpy(np.pad(each[rows], padding)).to(self._device) for each in (noise, given))
+            if truncation is not None and isinstance(generator, Truncates):
+                images = generator.truncated(draws, told, truncation)
+            else:
+                images = generator(draws, told)
+            levels = ((images.clamp(-1, 1) + 1) * 32767.5).round().to(torch.int32)
+            parts.append(levels.cpu().numpy().astype(np.uint16)[: len(noise[rows])])
+        return np.concatenate(parts)
+
     def _block(self, block: int, code: int, seed: int, truncation: float | None) -> NDArray[np.uint16]:
         positions = np.arange(block * BATCH, (block + 1) * BATCH)
         noise = seeds.normal(positions, self.settings.latent, self.card.weights, seed, "sample")
-        labels = np.full((BATCH, len(self._widths)), -1, np.int64)
-        if self._widths:
-            labels[:, 0] = self._codes(positions, code, seed)
-        given = condition.encode(torch.from_numpy(labels), self._widths).to(self._device)
-        draws, generator = torch.from_numpy(noise).to(self._device), self._generator
-        if truncation is not None and isinstance(generator, Truncates):
-            images = generator.truncated(draws, given, truncation)
-        else:
-            images = generator(draws, given)
-        levels = ((images.clamp(-1, 1) + 1) * 32767.5).round().to(torch.int32)
-        stored: NDArray[np.uint16] = levels.cpu().numpy().astype(np.uint16)
-        return stored
+        return self.render(noise, self.conditions(self._codes(positions, code, seed)), truncation)
 
     def _codes(self, positions: NDArray[np.int64], code: int, seed: int) -> NDArray[np.int64]:
         counts = np.asarray(self.card.class_counts, np.float64)

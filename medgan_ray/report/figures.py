@@ -174,6 +174,44 @@ def grid_png(images: NDArray[np.uint8], columns: int = 8) -> bytes:
     return _png(tile(_channels_last(images), columns))
 
 
+def animated_gif(frames: NDArray[np.uint8], columns: int, frame_ms: int, most_bytes: int) -> bytes:
+    """Return uint8 frames [n, k, …] as an endless GIF, each a sheet of k images as ``grid_png`` takes them.
+
+    Where it would be larger than ``most_bytes``, gray levels (colors) are given up, 256 down to 16.
+
+    Raises:
+        ValueError: for another type or shape.
+    """
+    sheets = [Image.fromarray(tile(_channels_last(images), columns)) for images in frames]
+    data = b""
+    for levels in (256, 64, 32, 16):
+        fewer = [
+            each if each.mode == "L" and levels == 256 else each.quantize(levels, dither=Image.Dither.NONE)
+            for each in sheets
+        ]
+        buffer = io.BytesIO()
+        fewer[0].save(buffer, format="GIF", save_all=True, append_images=fewer[1:], duration=frame_ms, loop=0)
+        data = buffer.getvalue()
+        if len(data) <= most_bytes:
+            break
+    return data
+
+
+def shrunk(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return images [..., C, H, W] a whole number of times smaller, so that no side is twice ``side`` pixels or more.
+
+    Blocks of k × k pixels become their mean; what is left over at the edges is cut.
+    """
+    times = max(1, max(images.shape[-2:]) // side)
+    if times == 1:
+        return images
+    height, width = (length // times for length in images.shape[-2:])
+    cut = images[..., : height * times, : width * times]
+    blocks = cut.reshape(*images.shape[:-2], height, times, width, times)
+    means: NDArray[np.uint8] = blocks.mean((-3, -1)).round().astype(np.uint8)
+    return means
+
+
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Return images [n, H, W, …] as one picture, ``columns`` to a row, what is left over in black."""
     count, height, width = images.shape[:3]

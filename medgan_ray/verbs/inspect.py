@@ -151,6 +151,7 @@ def _run(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
         "checkpoints": committed,
         "best": runs.read_json(store, runs.BEST),
         "result": runs.read_json(store, runs.RESULT),
+        "previews": [entry.key for entry in reversed(store.list("previews"))],
     }
     if verify:
         for name in committed:

@@ -26,6 +26,11 @@ from medgan_ray.store import open_store
 from medgan_ray.tasks import presets
 from medgan_ray.verbs.config import FREE_WHEN_RESUMED, Config
 
+WALK = "previews/walk.gif"
+WALK_WIDTH, WALK_SIDE, MOST_WALKERS = 256, 128, 4
+"""Pixels of the whole picture across and of an image's longer side, and images in it, at most."""
+WALK_FRAME_MS, WALK_BYTES = 80, 2_000_000
+
 
 class TrainResult(Section):
     """What training gave; ``figures`` stand on the test split and are empty where there are too few scans."""
@@ -111,6 +116,8 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     started = time.monotonic()
     with _interruptible(host) as stoppable:
         outcome = loop.run(task, opened, plan, store, stoppable)
+    if outcome.complete and host.rank == 0:
+        _walk(run)
     if stoppable.interrupted and not outcome.complete:
         raise Interrupted(f"stopped at {outcome.images} images", run, "the same command goes on from here")
     return TrainResult(
@@ -122,6 +129,18 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
         not_applicable=outcome.not_applicable,
         complete=outcome.complete,
     )
+
+
+def _walk(run: str) -> None:
+    """Draw a walk through the best model's latent space: as many walkers as make a small GIF."""
+    from medgan_ray.inference.model import load_model
+    from medgan_ray.inference.walk import walk
+    from medgan_ray.report.figures import animated_gif, shrunk
+
+    model = load_model(run)
+    walkers = max(1, min(MOST_WALKERS, WALK_WIDTH // min(WALK_SIDE, model.size[1])))
+    frames = model.intensity.display(walk(model, walkers))
+    open_store(run).replace(WALK, animated_gif(shrunk(frames, WALK_SIDE), walkers, WALK_FRAME_MS, WALK_BYTES))
 
 
 def _check(dataset: Dataset, options: Config) -> None:

@@ -40,7 +40,8 @@ def test_a_run_leaves_what_it_promises(dataset, tmp_path):
         assert expected in keys
     assert any(key.startswith("log/000000000000/tensorboard/events") for key in keys)
     assert {key for key in keys if key.startswith("previews/")} == {
-        f"previews/{images:012d}.png" for images in (32, 64, 96)
+        "previews/walk.gif",
+        *(f"previews/{images:012d}.png" for images in (32, 64, 96)),
     }
     assert len(checkpoints.names(open_store(run))) == 2
     assert [line["images"] for line in lines(run, "generator_loss")] == list(range(8, 97, 8))

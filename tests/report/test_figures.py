@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from medgan_ray.report import Curve, Level, Panel, Series
-from medgan_ray.report.figures import HEIGHT, WIDTH, draw, grid_png, sheet, short, ticks, tile
+from medgan_ray.report.figures import HEIGHT, WIDTH, animated_gif, draw, grid_png, sheet, short, shrunk, ticks, tile
 
 
 def _pixels(uri: str) -> np.ndarray:
@@ -89,3 +89,32 @@ def test_long_lines_carry_no_dots():
     curve = Curve(title="c", series=[Series(name="a", x=range(500), y=range(500))], x_label="x", y_label="y")
     line = draw(curve).lines[0]
     assert line.dots == () and line.points.count(",") == 500
+
+
+def test_an_animation_has_a_sheet_a_frame() -> None:
+    frames = np.zeros((3, 2, 1, 16, 24), np.uint8)
+    frames[1] = 100
+    frames[2, 1] = 200
+    with Image.open(io.BytesIO(animated_gif(frames, 2, 80, 100_000))) as found:
+        assert (found.n_frames, found.size, found.info["duration"], found.info["loop"]) == (3, (48, 16), 80, 0)
+        found.seek(2)
+        shown = np.asarray(found.convert("L"))
+    assert (shown[:, :24] == 0).all() and (shown[:, 24:] == 200).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animation_gives_up_gray_levels_to_stay_small(channels: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (12, 1, channels, 64, 64), dtype=np.uint8)
+    whole, small = (animated_gif(frames, 1, 80, most) for most in (10**7, 40_000))
+    assert len(small) <= 40_000 < len(whole)
+    assert animated_gif(frames, 1, 80, 40_000) == small
+    with Image.open(io.BytesIO(small)) as found:
+        assert found.n_frames == 12
+
+
+def test_shrinking_takes_means_of_blocks() -> None:
+    images = np.arange(2 * 9 * 8, dtype=np.uint8).reshape(2, 1, 9, 8)
+    assert np.array_equal(shrunk(images, 8), images)
+    half = shrunk(images, 4)
+    assert half.shape == (2, 1, 4, 4) and half[0, 0, 0, 0] == round((0 + 1 + 8 + 9) / 4)
+    assert shrunk(np.zeros((1, 3, 300, 260), np.uint8), 128).shape == (1, 3, 150, 130)

@@ -54,6 +54,7 @@ def test_a_run_is_told_drawn_verified_and_swept(dataset, tmp_path):
     run.replace(torn, b"half")
     facts = inspect(run.uri, grid=str(tmp_path / "samples.png"), verify=True, sweep=True)
     assert facts["kind"] == "run" and facts["verified"] == 4 and facts["swept"] == [torn]
+    assert facts["previews"][:2] == ["previews/walk.gif", "previews/000000000096.png"]
     assert facts["result"]["images"] == 96 and facts["checkpoints"] == checkpoints.names(run)
     assert (tmp_path / "samples.png").exists()
     assert inspect(f"{run.uri}/best")["kind"] == "model"
