@@ -40,11 +40,17 @@ def check(names: Sequence[str], run: Store) -> None:
         UsageError: if a package is missing, or a local tracker is asked for a run that isn't on this machine.
     """
     for name in names:
-        if name in _EXTRAS and importlib.util.find_spec(_EXTRAS[name]) is None:
+        if name in _EXTRAS and not _installed(_EXTRAS[name]):
             fix = f"pip install 'medgan-ray[{name}]', or leave it out of train.writers"
             raise UsageError(f"the package {_EXTRAS[name]} is not installed", f"train.writers={name}", fix)
         if name in trackers.NEEDS:
             trackers.NEEDS[name](run)
+
+
+def _installed(module: str) -> bool:
+    """Say whether a package can be imported: a folder of its name that a tracker left here is none."""
+    found = importlib.util.find_spec(module)
+    return found is not None and found.origin is not None
 
 
 def opened(names: Sequence[str], run: Store, segment: str, log: Callable[[str], None]) -> list[Writer]:

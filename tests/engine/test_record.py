@@ -1,5 +1,6 @@
 """The log of an attempt is whole whichever thread flushes it, and a tracker that is slow or dead holds nothing up."""
 
+import importlib.machinery
 import importlib.metadata
 import json
 import sys
@@ -16,6 +17,8 @@ from medgan_ray.errors import UsageError
 from medgan_ray.host import WRITER_ENTRY_POINTS, WRITERS, writer_names
 from medgan_ray.store import LocalStore, open_store
 from medgan_ray.tasks.protocol import TrainSettings
+from medgan_ray.verbs.train import begin
+from tests.builders import write_dataset
 
 
 class Keeping:
@@ -158,20 +161,24 @@ def test_names_are_checked():
         TrainSettings.parse({"writers": ["wandb", "wandb"]})
 
 
-@pytest.mark.parametrize(("name", "module"), [("mlflow", "mlflow"), ("wandb", "wandb")])
-def test_a_missing_package_is_one_line_with_the_command(monkeypatch, tmp_path, name, module):
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+@pytest.mark.parametrize("spec", [None, importlib.machinery.ModuleSpec("a folder that a tracker left", None)])
+def test_a_missing_package_is_one_line_with_the_command(monkeypatch, tmp_path, name, spec):
     find = writers.importlib.util.find_spec
-    monkeypatch.setattr(writers.importlib.util, "find_spec", lambda wanted: None if wanted == module else find(wanted))
+    monkeypatch.setattr(writers.importlib.util, "find_spec", lambda wanted: spec if wanted == name else find(wanted))
+    write_dataset(str(tmp_path / "data"))
     with pytest.raises(UsageError, match=rf"pip install 'medgan-ray\[{name}\]'") as refused:
-        writers.check(["tensorboard", name], open_store(str(tmp_path)))
+        begin(str(tmp_path / "data"), str(tmp_path / "run"), {"train": {"writers": ["tensorboard", name]}})
     assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists(), "refused before training begins"
 
 
 @pytest.mark.parametrize(
     ("name", "variable", "match"), [("mlflow", "MLFLOW_TRACKING_URI", "server"), ("wandb", "WANDB_DIR", "folder")]
 )
 def test_a_tracker_of_this_machine_refuses_a_run_elsewhere(monkeypatch, name, variable, match):
-    monkeypatch.setattr(writers.importlib.util, "find_spec", lambda wanted: object())
+    there = importlib.machinery.ModuleSpec(name, None, origin="somewhere")
+    monkeypatch.setattr(writers.importlib.util, "find_spec", lambda wanted: there)
     for each in ("MLFLOW_TRACKING_URI", "WANDB_DIR", "WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(each, raising=False)
     with pytest.raises(UsageError, match=match):
