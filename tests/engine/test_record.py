@@ -88,28 +88,29 @@ def test_a_second_attempt_has_a_segment_of_its_own(tmp_path):
 
 def test_no_line_is_lost_or_overwritten_by_an_older_flush(tmp_path):
     class Slow(LocalStore):
-        """A store whose first write of the log takes until figures came meanwhile."""
+        """A store whose first write of the log lasts until the second is done, or a while."""
 
         def replace(self, key, data):
-            if key.endswith("metrics.jsonl") and not taken.is_set():
-                began.set()
-                assert taken.wait(10), "figures wait for a flush that is under way"
+            first = not began.is_set()
+            began.set()
+            if first:
+                later.wait(0.3)
             super().replace(key, data)
+            (earlier if first else later).set()
 
-    began, taken = threading.Event(), threading.Event()
-    run = Slow(str(tmp_path))
-    record = Record(run, 0)
+    began, earlier, later = threading.Event(), threading.Event(), threading.Event()
+    record = Record(Slow(str(tmp_path)), 0, ())
     record.add(8, {"loss": 1.0})
     flushes = [threading.Thread(target=record.flush) for _ in range(2)]
     flushes[0].start()
     assert began.wait(10)
     record.add(16, {"loss": 0.5})
+    assert not earlier.is_set(), "figures have waited for a flush that is under way"
     flushes[1].start()
-    taken.set()
     for flush in flushes:
         flush.join(10)
-    assert [line["images"] for line in lines(run)] == [8, 16]
-    record.close()
+    assert earlier.is_set() and later.is_set()
+    assert [line["images"] for line in lines(open_store(str(tmp_path)))] == [8, 16]
 
 
 def test_a_package_brings_a_writer_by_an_entry_point(monkeypatch, tmp_path):

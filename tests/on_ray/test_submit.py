@@ -1,5 +1,6 @@
 """Jobs: what travels, and a real head on loopback with a token: log, exit code, wrong token, detach."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,28 @@ def test_mistakes_are_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "again").mkdir()
     with pytest.raises(UsageError, match="would travel"):
         submit.pack(["train"], tmp_path / "again")
+
+
+def test_a_job_learns_where_stores_and_trackers_are_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, dict[str, str]] = {}
+
+    class Client:
+        def submit_job(self, runtime_env: dict[str, Any], **_: object) -> str:
+            given.update(runtime_env)
+            return "job-1"
+
+    monkeypatch.setattr(submit, "_client", lambda url: contextlib.nullcontext(Client()))
+    for name in ("AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    monkeypatch.setenv("WANDB_PROJECT", "heads")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
+    assert submit.submit(["inspect", "s3://b/r"], "127.0.0.1:8265", detach=True) == 0
+    known = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000", "WANDB_PROJECT": "heads", "PYTHONUNBUFFERED": "1"}
+    assert given["env_vars"] == {**known, "MLFLOW_TRACKING_URI": "http://mlflow.example:5000"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.example:5000")
+    submit.submit(["inspect", "s3://b/r"], "127.0.0.1:8265", detach=True)
+    assert given["env_vars"] == known
 
 
 @pytest.mark.parametrize(
