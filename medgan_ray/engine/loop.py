@@ -4,6 +4,7 @@ What happens at a step is a pure function of what is on disk: the state, and how
 dies goes on from its newest whole checkpoint and ends with the same weights.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from medgan_ray.engine.ranks import Ranks
 from medgan_ray.engine.record import Record
 from medgan_ray.engine.state import State
 from medgan_ray.engine.watch import Watch, preview_labels
-from medgan_ray.errors import TrainingStopped
+from medgan_ray.errors import StoreError, TrainingStopped
 from medgan_ray.host import Host
 from medgan_ray.store import Store
 from medgan_ray.tasks.protocol import Share, Task, Values
@@ -91,9 +92,12 @@ class _Loop:
         return self._finish()
 
     def close(self) -> None:
-        """Let what is being written come to its end."""
+        """Let what is being written come to its end, the last lines of the log with it."""
         if self.keeper:
             self.keeper.close()
+        if self.record:
+            with contextlib.suppress(StoreError):  # what ended the attempt says more
+                self.record.flush()
 
     def _writers(self) -> tuple[Record, keeper.Keeper]:
         train = self.plan.train
@@ -175,10 +179,13 @@ class _Loop:
         """Measure and commit, unless the weights are beyond use; return what the guards decide."""
         if not self.state.finite():
             return [Decision("not_finite", "rollback", "a weight is no number", guards.LOWER_RATE)]
+        began = time.monotonic()
         figures = self.watch.figures(self.task)
         decisions, tally = guards.on_figures(figures, self.state.facts["tally"])
         self.state.facts = {**self.state.facts, "tally": tally}
         self._checkpoint(figures, judged=True)
+        since, images = self.logged
+        self.logged = since + time.monotonic() - began, images  # the speed is that of the steps
         return decisions
 
     def _checkpoint(self, figures: dict[str, float], judged: bool) -> None:

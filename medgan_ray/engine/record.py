@@ -38,6 +38,7 @@ class Record:
         self._run = run
         self._segment = _free_segment(run, images)
         self._lines: list[str] = []
+        self._closed = False
         self._taking = threading.Lock()
         """Held for moments: figures are taken while another thread flushes to a slow store."""
         self._flushing = threading.Lock()
@@ -62,8 +63,10 @@ class Record:
                 writer.image("preview", images, png)
 
     def flush(self) -> None:
-        """Bring everything taken so far to the store."""
+        """Bring everything taken so far to the store; after ``close`` there is nothing left to bring."""
         with self._flushing:
+            if self._closed:
+                return
             with self._taking:
                 lines = "".join(f"{line}\n" for line in self._lines)
             self._run.replace(f"{self._segment}/metrics.jsonl", lines.encode())
@@ -72,9 +75,11 @@ class Record:
 
     def close(self) -> None:
         """Flush and let go; once is enough."""
+        if self._closed:
+            return
         self.flush()
-        taken, self._writers = self._writers, []
-        for writer in taken:
+        self._closed = True
+        for writer in self._writers:
             writer.close()
 
 

@@ -184,6 +184,8 @@ def test_losses_that_are_no_numbers_end_the_run(dataset, tmp_path):
     with pytest.raises(TrainingStopped, match=r"is (nan|inf) at \d+ images, after 3 rollbacks") as stopped:
         train(dataset, str(tmp_path / "run"), wild)
     assert stopped.value.exit_code == 6
+    last = lines(str(tmp_path / "run"), "generator_loss")[-1]
+    assert "nan" in last.values() or "inf" in last.values(), "the log tells what ended the run"
 
 
 @pytest.mark.slow
