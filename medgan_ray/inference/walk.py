@@ -37,7 +37,8 @@ def walk(model: Model, walkers: int, steps: int = 8) -> NDArray[np.uint16]:
         following = (stop + 1) % stops
         between = slerp(noise[stop], noise[following], share)
         faded = given[stop] * (1 - share) + given[following] * share
-        images = model.render(*(each.reshape(steps * walkers, each.shape[-1]) for each in (between, faded)))
+        inputs = [each.reshape(steps * walkers, each.shape[-1]) for each in (between, faded)]
+        images = model.render(inputs[0], inputs[1])
         frames.append(images.reshape(steps, walkers, *images.shape[1:]))
     return np.concatenate(frames)
 
