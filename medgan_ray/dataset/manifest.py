@@ -105,6 +105,8 @@ class Manifest(Section):
     key_fingerprint: str = ""
     rejected: dict[str, int] = Field(default_factory=dict)
     """Files not taken: how many by reason code."""
+    masked: int = 0
+    """Samples in whose pixels text was blanked, as they were ingested."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     spacing: tuple[float, ...] | None = None
     """Millimeters between rows and columns where the same everywhere."""

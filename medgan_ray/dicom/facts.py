@@ -67,6 +67,7 @@ class Options:
         secondary: take secondary captures (screen shots, scanned film, generated images).
         burned_in: take scans whose header says that text is burned in.
         derived: take projections, renderings, screen images and calculated maps; see ``DERIVED_KINDS``.
+        localizers: take scouts and localizers.
         label_attribute: keyword of the attribute whose value is taken as the label; empty: none.
         group_attribute: keyword of the attribute whose value tells what stays together; empty: none.
         inspect: only look: hash the stored values of every file that has pixels, and note what ingest would refuse.
@@ -79,6 +80,7 @@ class Options:
     secondary: bool = False
     derived: bool = False
     burned_in: bool = False
+    localizers: bool = False
     inspect: bool = False
     label_attribute: str = ""
     group_attribute: str = ""
@@ -195,7 +197,7 @@ def header_verdict(dataset: Dataset, facts: Facts, options: Options) -> str:
         return "no_pixels"
     if facts.sop_class.startswith(NOT_SCANS) or facts.modality in NOT_SCAN_MODALITIES:
         return "not_a_scan"
-    if not LOCALIZERS.isdisjoint(facts.image_type):
+    if not LOCALIZERS.isdisjoint(facts.image_type) and not options.localizers:
         return "localizer"
     if not options.derived:
         technique = text(dataset, "VolumeBasedCalculationTechnique").upper()

@@ -59,6 +59,8 @@ def _warnings(manifest: Manifest, counts: Counts) -> list[str]:
     settings = manifest.recipe.get("ingest", {})
     if kept := settings.get("keep"):
         found.append(f"Taken in spite of {', '.join(kept)}: ingest.keep asks for it.")
+    if manifest.masked:
+        found.append(f"Text was blanked in {manifest.masked:,} samples: look at some of them.")
     for name in ("secondary", "derived"):
         if settings.get(name):
             found.append(f"ingest.{name}=true takes images that were made by a program; text may be drawn into them.")

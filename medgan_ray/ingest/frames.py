@@ -80,6 +80,7 @@ def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32],
         spacing=spacing,
         digest=digest,
         box=box,
+        masked=note.get("masked") is True,
         place=_of(facts.positions, frame),
         orientation=_of(facts.orientations, frame),
     )

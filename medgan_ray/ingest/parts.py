@@ -35,7 +35,7 @@ from medgan_ray.store import Store
 
 FOLDER = "private/parts"
 PART_FILES = 512
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,7 @@ def _options(settings: IngestSettings) -> Options:
         secondary=settings.secondary,
         derived=settings.derived,
         burned_in=settings.text != "refuse",
+        localizers="localizer" in settings.keep,
         label_attribute=keywords[0],
         group_attribute=keywords[1],
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medgan_ray.dataset.manifest import Intensity
 from medgan_ray.dicom.transforms import PROJECTION_MODALITIES
-from medgan_ray.ingest import archives, clean, deidentify, pages, parts, series, sources, values, withdraw
+from medgan_ray.ingest import archives, clean, deidentify, pages, parts, regions, series, sources, values, withdraw
 from medgan_ray.ingest.bodies import Bodies
 from medgan_ray.ingest.deidentify import SubjectKey
 from medgan_ray.ingest.existing import Existing, read_existing
@@ -270,7 +270,10 @@ class _Second:
             group = sorted(group, key=lambda position: (self._records[position].digest, position))[:most]
         record = self._records[group[0]]
         in_body = record.modality == "MR" or record.kind == "volume"
-        return (values.body_range if in_body else values.image_range)(self._cut(group))
+        images = self._cut(group)
+        if self._settings.crop == "none" and record.modality in PROJECTION_MODALITIES:
+            images = images[:, *regions.field(images[0])]  # an exposure has a scale of its own
+        return (values.body_range if in_body else values.image_range)(images)
 
     def _cut(self, positions: list[int]) -> NDArray[np.float32]:
         return self._bodies.cut(positions, self._images.read(positions))

@@ -34,7 +34,7 @@ from medgan_ray.ingest.spool import Spool
 from medgan_ray.ingest.survey import Survey
 from medgan_ray.store import Store
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 CHUNK = 256
 
 
@@ -50,6 +50,8 @@ class IngestResult:
     rejected: dict[str, int]
     added: int = 0
     """Samples that the dataset did not hold before."""
+    masked: int = 0
+    """Of these, those in which text was blanked."""
     modality: str = ""
     classes: dict[str, int] = field(default_factory=dict)
     series: list[dict[str, Any]] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Plan:
             key_fingerprint=key.fingerprint if names else "",
             rejected=dict(sorted(rejected.items())),
             recipe=self._recipe,
+            masked=self._masked + (before.manifest.masked if before else 0),
             spacing=self._uniform_spacing(),
             counts=self.survey.counts(self._classes, attributes),
             content_digest=self._content_digest(),
@@ -144,6 +147,7 @@ class Plan:
             splits={name: splits[name] for name in SPLITS},
             rejected=dict(sorted(self._rejections.counts.items())),
             added=len(self._order),
+            masked=self._masked,
             modality=self._modality,
             classes=dict(sorted(classes.items())) if self._classes else {},
             examples=self._rejections.examples,
@@ -154,9 +158,15 @@ class Plan:
         """How many samples the dataset will hold."""
         return len(self._order) + (len(self._existing.digests) if self._existing else 0)
 
+    @property
+    def _masked(self) -> int:
+        return sum(record.masked for record in self._records)
+
     def _distinct(self, records: list[Record], digests: list[bytes]) -> list[int]:
         """Return the positions of images that are no copies of each other, nor of what the dataset holds."""
         gone = clean.duplicates(digests, [record.label for record in records], [_rank(record) for record in records])
+        if "duplicate" in self._settings.keep:
+            gone = {position: reason for position, reason in gone.items() if reason != "duplicate"}
         there = set(self._existing.digests) if self._existing else set()
         gone |= {position: Reason("duplicate") for position, digest in enumerate(digests) if digest in there}
         for position, reason in sorted(gone.items()):
@@ -166,10 +176,14 @@ class Plan:
     def _set_order(self, records: list[Record], digests: list[bytes], kept: list[int]) -> None:
         """Order by content, so that neither names nor the order of files leave a trace; group what stays together."""
         order = sorted(kept, key=lambda position: digests[position])
+        copies: list[tuple[int, ...]] = []
+        if "duplicate" in self._settings.keep:  # else no two are equal
+            order.sort(key=lambda position: (digests[position], records[position].label, _rank(records[position])))
+            copies = _copies([digests[position] for position in order], self._blank)
         before = self._existing
         subjects = [records[position].subject for position in order] + (before.subjects if before else [])
         near_sets = self._near_sets(order, subjects) if self._settings.near_duplicates == "group" else []
-        names = groups.together(subjects, near_sets, self._copied(records, digests))
+        names = groups.together(subjects, [*near_sets, *copies], self._copied(records, digests))
         there = groups.split_by(names[len(order) :], before.splits) if before else {}
         self._fixed = {name: next(iter(splits)) for name, splits in there.items() if len(splits) == 1}
         torn = {name for name, splits in there.items() if len(splits) > 1}
@@ -292,6 +306,15 @@ class Plan:
             digest.add_digests(before.digests, before.labels, before.splits)
         digest.add_digests(self._digests, self._labels, self._splits)
         return digest.hexdigest()
+
+
+def _copies(digests: Sequence[bytes], blank: set[bytes]) -> list[tuple[int, ...]]:
+    """Return sets of rows that are the same image, if it shows anything."""
+    same: dict[bytes, list[int]] = {}
+    for row, digest in enumerate(digests):
+        if digest not in blank:
+            same.setdefault(digest, []).append(row)
+    return [tuple(rows) for rows in same.values() if len(rows) > 1]
 
 
 def _rank(record: Record) -> tuple[Any, ...]:

@@ -30,7 +30,9 @@ Reason = StrEnum("Reason", [(code.upper(), code) for code in MEANINGS])  # type:
 
 SWITCHABLE = frozenset(
     {
+        "duplicate",
         "duplicate_slice",
+        "localizer",
         "mixed_orientation",
         "nearly_empty",
         "odd_aspect",
@@ -39,4 +41,5 @@ SWITCHABLE = frozenset(
         "uneven_slices",
     }
 )
-"""The codes that ``ingest.keep`` switches off; the others leave nothing to take."""
+"""The codes that ``ingest.keep`` switches off. Others have an option of their own, which their meaning names; the rest
+leave nothing to take."""

@@ -34,6 +34,7 @@ class Record:
         place: ImagePositionPatient, millimeters; None if unknown.
         orientation: ImageOrientationPatient; None if unknown.
         box: around the body (``regions.Box``), where series are cropped to it; None if there is none.
+        masked: whether text was blanked in its pixels.
     """
 
     item: int
@@ -50,6 +51,7 @@ class Record:
     place: tuple[float, ...] | None = None
     orientation: tuple[float, ...] | None = None
     box: tuple[float, float, float, float] | None = None
+    masked: bool = False
 
     @property
     def together(self) -> str:

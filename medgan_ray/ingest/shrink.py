@@ -73,16 +73,19 @@ def shrink(facts: Facts, values: NDArray[Any], wanted: Wanted) -> tuple[NDArray[
     """Return an image of each frame in the unit of ``values`` [frames, H, W] (grey: 0 to 255), and a note of each.
 
     A note holds ``reason`` (why it is not taken, else empty), ``digest`` (of the image), ``spacing`` (of the image,
-    millimeters; NaN where unknown) and ``box`` (around the body, if series are cropped to it; else None). Images have
-    the size ``wanted.grid``.
+    millimeters; NaN where unknown), ``box`` (around the body, if series are cropped to it; else None) and ``masked``
+    (whether text was blanked). Images have the size ``wanted.grid``.
     """
     images, notes = np.empty((len(values), *wanted.grid), np.float32), []
     for frame, image in enumerate(values):
         spacing = facts.spacings[frame] if frame < len(facts.spacings) else None
+        seen = image
         image, reason = (image, None) if wanted.text == "keep" else _without_text(image, facts, wanted.text)
+        masked = image is not seen
         if facts.modality in PROJECTION_MODALITIES and wanted.crop != "none":
             image = image[regions.field(image, facts.field)]
         images[frame], note = _fitted(image, facts, spacing, wanted)
+        note["masked"] = masked
         if reason:  # goes before all others: nobody may see a thumbnail of it
             note["reason"] = str(reason)
         note["digest"] = hashlib.blake2b(images[frame].data, digest_size=8).hexdigest()

@@ -51,6 +51,7 @@ def test_nothing_is_said_where_nothing_is_wrong():
     ("changes", "said"),
     [
         ({"subjects": ("0" * 64,) * 1 + ("withdrawn:1",) * 59}, "Leakage: 59 patients stand in more than one split."),
+        ({"masked": 7}, "Text was blanked in 7 samples"),
         ({"counts": Counts(without_subject=600)}, "Samples whose patient is unknown: all."),
         ({"counts": Counts(without_subject=3)}, "Samples whose patient is unknown: 3."),
         ({"counts": Counts(attributes={"sex": {"F": _group(9, 0, 0, 4)}})}, "1 groups of sex, age, maker or view"),

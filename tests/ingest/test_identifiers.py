@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from pydicom.dataset import Dataset
 
@@ -32,6 +33,17 @@ class Done(NamedTuple):
     scans: Path
     folder: Path
     said: bytes
+
+
+def _burned() -> tuple[Dataset, NDArray[np.bool_]]:
+    """Return a phantom with a canary in its pixels, and which pixels [H, W] it stands in."""
+    dataset = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 128, 1)), 1)
+    picture = Image.new("L", (128, 128))
+    ImageDraw.Draw(picture).text((30, 100), CANARY, fill=255, font=ImageFont.load_default(12))
+    strength = np.asarray(picture) / 255
+    pixels = dataset.pixel_array * (1 - strength) + 4095 * strength
+    dataset.PixelData, dataset.PatientID = np.rint(pixels).astype("<u2").tobytes(), CANARY
+    return dataset, strength > 0
 
 
 def _scans(folder: Path) -> None:
@@ -56,25 +68,14 @@ def _scans(folder: Path) -> None:
             buffer = BytesIO()
             pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
             (place / f"{CANARY}_{number}.dcm").write_bytes(buffer.getvalue())
+    pydicom.dcmwrite(folder / f"{CANARY}_burned.dcm", _burned()[0], enforce_file_format=True)
     (folder / f"{CANARY}.txt").write_text(CANARY)
     (folder / f"{CANARY}_cut.dcm").write_bytes(buffer.getvalue()[:-500])
     (folder / f"{CANARY}_broken.dcm").write_bytes(buffer.getvalue().replace(b"US\x02\x00@\x00", b"US\x02\x00\xff\xff"))
-    _burned(folder / f"{CANARY}_burned.dcm")
     text = PngImagePlugin.PngInfo()
     text.add_text("Author", CANARY)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     Image.fromarray(noise).save(folder / f"{CANARY}.png", pnginfo=text)
-
-
-def _burned(path: Path) -> None:
-    """Write a phantom with a canary in its pixels."""
-    dataset = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 256, 0)), 0)
-    letters = Image.new("1", (256, 256))
-    ImageDraw.Draw(letters).text((12, 100), f"{CANARY} 19510607", fill=1, font=ImageFont.load_default(16))
-    pixels = dataset.pixel_array.copy()
-    pixels[np.asarray(letters)] = pixels.max()
-    dataset.PixelData, dataset.PatientID = pixels.tobytes(), CANARY
-    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_the_canaries_were_there(done: Done):
     assert [planted for planted in PLANTED if everything.count(planted.encode()) < PATIENTS] == []
     manifest = open_dataset(str(done.folder / "data")).manifest
     assert sum(entry.samples for entry in manifest.shards) == PATIENTS * SLICES
-    assert len(manifest.subjects) == PATIENTS and sum(manifest.rejected.values()) >= 3
+    assert len(manifest.subjects) == PATIENTS and sum(manifest.rejected.values()) >= 4
     assert manifest.rejected["burned_in_text"] == 1  # the canary in pixels, which no search of bytes could find
     assert {path.suffix for path in (done.folder / "out").iterdir()} == {".dcm"}
 
@@ -156,3 +157,22 @@ def test_generated_scans_carry_no_source_header(done: Done):
         dataset = pydicom.dcmread(path)
         assert dataset.SyntheticData == "YES" and dataset.PatientID == "SYNTHETIC"
         assert not dataset.get("PatientBirthDate") and not [each for each in dataset if each.tag.is_private]
+
+
+def test_a_name_in_the_pixels_is_blanked(tmp_path: Path):
+    from medgan_ray.dataset.batches import open_dataset
+    from medgan_ray.verbs.ingest import ingest_scans
+
+    dataset, letters = _burned()
+    (tmp_path / "in").mkdir()
+    pydicom.dcmwrite(tmp_path / "in/scan", dataset, enforce_file_format=True)
+    config = {"size": 128, "ingest": {"text": "mask", "workers": 1, "window": "full"}, "split": {"val": 0, "test": 0}}
+    result = ingest_scans(str(tmp_path / "in"), str(tmp_path / "out"), config)
+    data = open_dataset(str(tmp_path / "out"))
+    (image,) = data.split("train").take(np.array([0])).image[:, 0]
+    clean = dataset.pixel_array.astype(np.float64) + float(dataset.RescaleIntercept)
+    seen = data.manifest.intensity.values(image)
+    assert (result.samples, result.masked, data.manifest.masked) == (1, 1, 1)
+    assert letters.sum() > 200 and np.unique(seen[letters]).size == 1
+    assert abs(seen[letters] + 1000).max() < 0.1  # air
+    assert np.mean(abs(seen - clean) < 0.1) > 0.8

@@ -217,3 +217,62 @@ def test_what_a_file_is_shows_in_its_content(tmp_path: Path) -> None:
     result = run(tmp_path / "in", tmp_path / "out")
     assert (result.samples, result.modality) == (4, "CT")
     assert result.rejected == {"mixed_modality": 1, "no_pixels": 1}
+
+
+def test_scouts_are_taken_when_asked_for(tmp_path: Path) -> None:
+    scout = phantom.to_dicom(next(phantom.draw("ct", 1, 1, 32, 0)), 0)
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    (tmp_path / "in").mkdir()
+    pydicom.dcmwrite(tmp_path / "in/a", scout, enforce_file_format=True)
+    with pytest.raises(InputError, match="1 localizer"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert run(tmp_path / "in", tmp_path / "out", keep=["localizer"]).samples == 1
+
+
+def test_copies_that_are_kept_stay_in_one_split_and_in_one_order(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    for number in range(12):
+        grey = Image.fromarray(draw.integers(0, 256, (32, 32)).astype(np.uint8))
+        for copy in range(3):
+            for folder, name in (("in", f"{copy}{number}"), ("turned", f"{2 - copy}{99 - number}")):
+                (tmp_path / folder).mkdir(exist_ok=True)
+                grey.save(tmp_path / folder / f"{name}.png")
+    settings = IngestSettings(workers=1, keep=("duplicate",), near_duplicates="off", labels="none")
+    halves = SplitSettings(val=0.25, test=0.25)
+    stores = [open_store(str(tmp_path / f"out-{folder}")) for folder in ("in", "turned")]
+    for folder, store in zip(("in", "turned"), stores, strict=True):
+        result = ingest([str(tmp_path / folder)], store.uri, Recipe((32, 32), settings), halves)
+        assert (result.samples, result.rejected) == (36, {})
+    one, other = (read_manifest(store)[0] for store in stores)
+    assert one.shards == other.shards and one.content_digest == other.content_digest
+    seen = [
+        {image.tobytes() for image in open_shard(stores[0].path(f"shards/{entry.sha256}.safetensors")).image}
+        for entry in one.shards
+    ]
+    assert len(seen) == 3 and sum(map(len, seen)) == 12
+
+
+def test_copies_under_two_labels_go_even_if_copies_are_kept(tmp_path: Path) -> None:
+    for name, seed in (("a/x", 0), ("a/y", 1), ("a/z", 2), ("b/x", 0)):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        grey = np.random.default_rng(seed).integers(0, 256, (32, 32)).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / "in" / f"{name}.png")
+    result = run(tmp_path / "in", tmp_path / "out", keep=["duplicate"])
+    assert (result.samples, result.rejected) == (2, {"label_conflict": 2})
+
+
+def test_what_the_collimator_covered_does_not_set_the_scale(tmp_path: Path) -> None:
+    scan = phantom.to_dicom(next(phantom.draw("xray", 1, 1, 64, 0)), 0)
+    del scan.WindowCenter, scan.WindowWidth
+    pixels = scan.pixel_array.copy()
+    field = pixels[20:44, 12:52].copy()
+    pixels[:] = 0
+    pixels[20:44, 12:52] = field
+    scan.PixelData = pixels.tobytes()
+    (tmp_path / "in").mkdir()
+    pydicom.dcmwrite(tmp_path / "in/a", scan, enforce_file_format=True)
+    settings = IngestSettings(workers=1, crop="none")
+    ingest([str(tmp_path / "in")], str(tmp_path / "out"), Recipe((64, 64), settings), ALONE)
+    (image,) = images(tmp_path / "out")
+    inside = image[0, 20:44, 12:52]
+    assert image[0, 0, 0] == 0 and 0 < np.mean(inside == 0) < 0.02
