@@ -6,7 +6,7 @@ They are pixels of real scans: they stand in ``private/`` only, and those with b
 import base64
 import bisect
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -62,19 +62,29 @@ class Album(Generic[Kind, Value]):
         return [value for _, value in self._kept.get(kind, [])]
 
 
-def pack(album: Album[str, Picture]) -> dict[str, list[list[str]]]:
-    """Return an album of pictures as plain data: by kind, keys and pixels (base64)."""
+def pack(album: Album[str, tuple[Picture, str]]) -> dict[str, list[list[str]]]:
+    """Return an album of pictures and whom they show as plain data: by kind, keys, pixels (base64) and subjects."""
     packed: dict[str, list[list[str]]] = {}
-    for kind, key, picture in album.items():
-        packed.setdefault(kind, []).append([key, base64.b64encode(picture.tobytes()).decode("ascii")])
+    for kind, key, (picture, subject) in album.items():
+        packed.setdefault(kind, []).append([key, base64.b64encode(picture.tobytes()).decode("ascii"), subject])
     return packed
 
 
-def unpack(packed: Mapping[str, Any], size: tuple[int, int], album: Album[str, Picture]) -> None:
-    """Add to an album what ``pack`` gave; ``size`` is that of the dataset's images."""
+def unpack(
+    packed: Mapping[str, Any], size: tuple[int, int], album: Album[str, Picture], gone: Callable[[str], bool]
+) -> None:
+    """Add to an album the pictures that ``pack`` gave, but for those of subjects that are ``gone``.
+
+    Args:
+        packed: what ``pack`` gave.
+        size: of the dataset's images.
+        album: takes the pictures.
+        gone: says of a subject's keyed hash, or an empty text, whether nobody may see its pictures.
+    """
     for kind, kept in packed.items():
-        for key, text in kept:
-            album.add(kind, key, np.frombuffer(base64.b64decode(text), np.uint8).reshape(shape(size)))
+        for key, text, subject in kept:
+            if not gone(subject):
+                album.add(kind, key, np.frombuffer(base64.b64decode(text), np.uint8).reshape(shape(size)))
 
 
 def hidden(reason: str) -> bool:

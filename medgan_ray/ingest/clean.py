@@ -10,7 +10,7 @@ from medgan_ray.ingest.reasons import Reason
 
 
 def frame_reason(
-    values: NDArray[np.float32], part: tuple[slice, slice], size: tuple[int, int], max_aspect: float = 2.0
+    values: NDArray[np.float32], part: tuple[slice, slice], size: tuple[int, int], max_aspect: float
 ) -> Reason | None:
     """Return why a frame as it was read [H, W] is not taken, or None.
 

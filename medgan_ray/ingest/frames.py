@@ -45,11 +45,15 @@ class Taken:
 
 @dataclass(frozen=True)
 class Left:
-    """A file or frame that was not taken; ``picture`` is its thumbnail, None if it has none or nobody may see it."""
+    """A file or frame that was not taken; ``picture`` is its thumbnail, None if it has none or nobody may see it.
+
+    ``subject`` is the keyed hash of the patient, empty if unknown.
+    """
 
     item: int
     reason: str
     picture: NDArray[np.uint8] | None = None
+    subject: str = ""
 
 
 def take(item: int, found: Found, outcome: Outcome, recipe: Recipe, key: SubjectKey) -> list[Taken | Left]:
@@ -69,7 +73,7 @@ def _frame(record: Record, facts: Facts, frame: int, image: NDArray[np.float32],
     try:
         reason, digest, (row_mm, column_mm) = note["reason"], bytes.fromhex(note["digest"]).hex(), note["spacing"]
         if reason:
-            return Left(record.item, Reason(reason), album.refused(image, reason))
+            return Left(record.item, Reason(reason), album.refused(image, reason), record.subject)
         spacing = float(row_mm), float(column_mm)
         box = None if note["box"] is None else _box(*map(float, note["box"]))
     except (ValueError, TypeError, KeyError):

@@ -103,13 +103,15 @@ def decode(
 class Images:
     """Records and images of all parts, by position; read from files, so that memory does not grow with them."""
 
-    def __init__(self, store: Store, parts: Sequence[Part], size: tuple[int, int]) -> None:
+    def __init__(
+        self, store: Store, parts: Sequence[Part], size: tuple[int, int], gone: Callable[[str], bool]
+    ) -> None:
         self._store, self._parts, self._size = store, parts, size
         self._folder = None if store.is_local else tempfile.TemporaryDirectory(prefix="medgan-parts-")
         self.records: list[Record] = []
         self.refused: list[Refused] = []
         self.pictures: Album[str, Picture] = Album(album.REJECTED)
-        """Thumbnails of what was refused as it was read, by reason."""
+        """Thumbnails of what was refused as it was read, by reason; none of subjects that are ``gone``."""
         self._starts: list[int] = []
         shared: dict[Any, Any] = {}
         for part in parts:
@@ -119,7 +121,7 @@ class Images:
             found = (Record.from_json(each, part.first + each["item"], shared) for each in values["records"])
             self.records += found
             self.refused += [Refused(part.first + each["item"], each["reason"]) for each in values["refused"]]
-            album.unpack(values["pictures"], size, self.pictures)
+            album.unpack(values["pictures"], size, self.pictures, gone)
 
     def read(self, positions: Sequence[int]) -> NDArray[np.float32]:
         """Return images [n, *size] at the given positions."""
@@ -172,7 +174,7 @@ class _Writer:
         self._file = tempfile.TemporaryFile(prefix="medgan-part-")  # noqa: SIM115 - closed by __exit__
         self._records: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
-        self._pictures: Album[str, Picture] = Album(album.REJECTED)
+        self._pictures: Album[str, tuple[Picture, str]] = Album(album.REJECTED)
 
     def __enter__(self) -> "_Writer":
         return self
@@ -184,7 +186,7 @@ class _Writer:
             return
         self._refused.append({"item": frame.item, "reason": str(frame.reason)})
         if frame.picture is not None:
-            self._pictures.add(str(frame.reason), album.key_of(frame.picture), frame.picture)
+            self._pictures.add(str(frame.reason), album.key_of(frame.picture), (frame.picture, frame.subject))
 
     def __exit__(self, kind: object, *_: object) -> None:
         with self._file:

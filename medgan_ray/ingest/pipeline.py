@@ -89,12 +89,13 @@ def ingest(
         beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
         planned = parts.split(found, recipe, key)
         _decode(beside, planned, recipe, key, progress, decode)
-        images = Images(beside, planned, recipe.grid)
+        gone = withdraw.gone(store, key)
+        images = Images(beside, planned, recipe.grid, gone)
         stack.callback(images.close)
         stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
         pass_two = _Second(images, stored, recipe, Rejections([item.source.name for item in found]))
         if existing:
-            pass_two.go_on(existing, store, key)
+            pass_two.go_on(existing, store, gone)
         plan = pass_two.plan(split, existing)
         if plan is None:
             images.delete()
@@ -151,16 +152,16 @@ class _Second:
             rejections.add(refused.reason, refused.item)
         self._candidates = list(range(len(self._records)))
 
-    def go_on(self, existing: Existing, store: Store, key: SubjectKey) -> None:
+    def go_on(self, existing: Existing, store: Store, gone: Callable[[str], bool]) -> None:
         """Read what the dataset holds, and leave out the scans of subjects that were withdrawn from it."""
         existing.read(store)
-        marks = withdraw.marks(store)
-        subjects = {record.subject for record in self._records if record.subject}
-        gone = {subject for subject in subjects if key.mark(subject) in marks} if marks else set()
-        for record in self._records if gone else ():
-            if record.subject in gone:
+        left = []
+        for position, record in enumerate(self._records):
+            if gone(record.subject):
                 self.rejections.add("withdrawn", record.item)  # by its file: nothing of the image is shown
-        self._candidates = [each for each in self._candidates if self._records[each].subject not in gone]
+            else:
+                left.append(position)
+        self._candidates = left
 
     def plan(self, split: SplitSettings, existing: Existing | None) -> Plan | None:
         """Return the plan of the dataset, or None if it would hold nothing."""

@@ -32,9 +32,9 @@ MARGIN = 0.02
 """Around a body, as a share of the frame."""
 
 
-def whole(image: NDArray[np.generic]) -> Part:
-    """Return the part that is all of an image [H, W]."""
-    return slice(0, image.shape[0]), slice(0, image.shape[1])
+def whole(size: tuple[int, int]) -> Part:
+    """Return the part that is all of an image of ``size``."""
+    return slice(0, size[0]), slice(0, size[1])
 
 
 def field(image: NDArray[np.floating], edges: tuple[int, ...] = ()) -> Part:
@@ -51,7 +51,7 @@ def field(image: NDArray[np.floating], edges: tuple[int, ...] = ()) -> Part:
         if _wide(found, image.shape):
             return found
     found = _edged(image)
-    return found if _wide(found, image.shape) else whole(image)
+    return found if _wide(found, image.shape) else whole((rows, columns))
 
 
 def body(image: NDArray[np.floating], unit: str) -> Box | None:
@@ -84,7 +84,7 @@ def union(one: Box, other: Box) -> Box:
 def around(box: Box | None, size: tuple[int, int]) -> Part:
     """Return the smallest part of an image of ``size`` that holds a box and has the image's own shape."""
     if box is None:
-        return slice(0, size[0]), slice(0, size[1])
+        return whole(size)
     share = max(box[1] - box[0], box[3] - box[2])
     return _centered(box[0] + box[1], share, size[0]), _centered(box[2] + box[3], share, size[1])
 
@@ -106,7 +106,7 @@ def _edged(image: NDArray[np.floating]) -> Part:
     Such a border is even, and the line behind it is another over much of its length; air around a hand is not.
     """
     spread = float(np.subtract(*np.percentile(image[::3, ::3], (99.5, 0.5))))
-    rows, columns = whole(image)
+    rows, columns = whole((image.shape[0], image.shape[1]))
     for _ in range(2):  # two borders that cross are even only once the others have gone
         first, last = (_border(lines, spread) for lines in (image[rows, columns], image[rows, columns][::-1]))
         rows = slice(rows.start + first, rows.stop - last)

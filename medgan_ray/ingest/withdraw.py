@@ -7,8 +7,9 @@ A mark is a keyed hash of the subject's keyed hash: it tells the next ingest int
 A withdrawn subject's place in the manifest's list stays, without the hash, so that other shards need no change.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from medgan_ray.dataset.manifest import (
 from medgan_ray.dataset.shards import Samples, ShardWriter, open_shard, shard_key
 from medgan_ray.errors import InputError
 from medgan_ray.ingest import pages
-from medgan_ray.ingest.deidentify import WITHDRAWN, check_key, identities, subject_key
+from medgan_ray.ingest.deidentify import WITHDRAWN, SubjectKey, check_key, identities, subject_key
 from medgan_ray.ingest.survey import Survey
 from medgan_ray.store import Store, open_store
 
@@ -179,6 +180,12 @@ def _rewritten(
     for start in range(0, len(kept), CHUNK):
         writer.add(samples.rows(kept[start : start + CHUNK]))
     return writer.close()
+
+
+def gone(store: Store, key: SubjectKey) -> Callable[[str], bool]:
+    """Return what says of a subject's keyed hash (or an empty text: nobody) whether it was withdrawn from a dataset."""
+    known = marks(store)
+    return functools.cache(lambda subject: bool(known and subject) and key.mark(subject) in known)
 
 
 def marks(store: Store) -> set[str]:

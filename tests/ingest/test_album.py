@@ -33,14 +33,18 @@ def test_equal_keys_count_once_and_what_would_not_be_kept_is_not_wanted():
 
 def test_pictures_pass_through_plain_data():
     size = (128, 96)
-    album: Album[str, np.ndarray] = Album(3)
+    album: Album[str, tuple[np.ndarray, str]] = Album(3)
     pictures = np.random.default_rng(0).integers(0, 256, (4, *shape(size)), np.uint8)
-    for picture in pictures:
-        album.add("constant", key_of(picture), picture)
+    for number, picture in enumerate(pictures):
+        album.add("constant", key_of(picture), (picture, f"subject {number}"))
     again: Album[str, np.ndarray] = Album(3)
-    unpack(pack(album), size, again)
-    np.testing.assert_array_equal(again.get("constant"), album.get("constant"))
+    unpack(pack(album), size, again, lambda subject: False)
+    kept = album.get("constant")
+    np.testing.assert_array_equal(again.get("constant"), [picture for picture, _ in kept])
     assert len(again) == 3
+    some: Album[str, np.ndarray] = Album(3)
+    unpack(pack(album), size, some, lambda subject: subject == kept[1][1])
+    np.testing.assert_array_equal(some.get("constant"), [kept[0][0], kept[2][0]])
 
 
 @pytest.mark.parametrize(

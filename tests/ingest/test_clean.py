@@ -11,19 +11,19 @@ WHOLE = (slice(0, 64), slice(0, 64))
 
 
 def test_constant_goes_before_all_else() -> None:
-    assert frame_reason(np.full((64, 64), 25, np.float32), WHOLE, (64, 64)) == "constant"
+    assert frame_reason(np.full((64, 64), 25, np.float32), WHOLE, (64, 64), 2.0) == "constant"
 
 
 @pytest.mark.parametrize(("side", "reason"), [(32, None), (31, "too_small")])
 def test_less_than_half_the_size_is_too_small(side: int, reason: str | None) -> None:
     image = np.arange(side * 64, dtype=np.float32).reshape(side, 64)
-    assert frame_reason(image, (slice(0, side), slice(0, 64)), (64, 64)) == reason
+    assert frame_reason(image, (slice(0, side), slice(0, 64)), (64, 64), 2.0) == reason
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((130, 64), None), ((131, 64), "odd_aspect"), ((64, 200), "odd_aspect")])
 def test_what_is_far_from_the_shape_is_odd(shape: tuple[int, int], reason: str | None) -> None:
     image = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
-    assert frame_reason(image, WHOLE, (64, 64), max_aspect=2.03) == reason
+    assert frame_reason(image, WHOLE, (64, 64), 2.03) == reason
 
 
 def test_contrast_is_a_share_of_the_range() -> None:

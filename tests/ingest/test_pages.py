@@ -281,6 +281,25 @@ def test_a_withdrawal_takes_the_subject_off_both_pages(made: Path, tmp_path: Pat
     assert page.rows("What was left out, and why").keys() == REJECTED.keys()
 
 
+def test_what_was_refused_of_a_withdrawn_patient_stays_off_the_pages(made: Path, tmp_path: Path):
+    """Their small scans were refused, and shown, by the first ingest; a later one finds them again."""
+    shutil.copytree(made, tmp_path / "data")
+    drawn = list(phantom.draw("ct", PATIENTS + 2, SLICES, 64, 1))
+    (tmp_path / "more").mkdir()
+    for number, each in enumerate(drawn):
+        if each.patient >= PATIENTS:
+            _write(tmp_path / "more", number, each)
+    for number, seed in enumerate((40, 41)):
+        small = next(phantom.draw("ct", 1, 1, 16, seed))
+        _write(tmp_path / "more", 0, small, f"small-{number}", PatientID=f"PHANTOM-{PATIENTS - 1 + number:04d}")
+    withdraw(str(tmp_path / "data"), [f"PHANTOM-{PATIENTS - 1:04d}"])
+    ingest_scans(str(tmp_path / "more"), str(tmp_path / "data"), CONFIG)
+    page = _thumbnails(tmp_path / "data")
+    assert page.rows("Left out by the last ingest")["too_small"][1:] == ["2", "1"]
+    (shown,) = (picture for name, picture in page.pictures.items() if "too_small" in name)
+    assert len(_tiles(shown)) == 1
+
+
 def test_pages_tell_of_nobody_where_everybody_has_left(made: Path, tmp_path: Path):
     shutil.copytree(made, tmp_path / "data")
     withdraw(str(tmp_path / "data"), [f"PHANTOM-{number:04d}" for number in range(PATIENTS)])
