@@ -14,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.refusals import REFUSALS
-from medgan_ray.dicom.sandbox import Limits, Outcome, Source, decode
+from medgan_ray.dicom.sandbox import Limits, Outcome, Source, Step, decode
+from medgan_ray.ingest import shrink
+from medgan_ray.ingest.reasons import MEANINGS
+from medgan_ray.ingest.settings import IngestSettings
 from tests.conftest import SHARED
 from tests.dicom.fuzzing.mutations import mutate
 from tests.dicom.fuzzing.seeds import Seed, gather_seeds
@@ -33,8 +37,16 @@ MOST_S = 5.0
 """What none may take."""
 
 EVERYTHING = Options(luma=True, secondary=True, derived=True)
-WAYS = (EVERYTHING, EVERYTHING, replace(EVERYTHING, headers=True), replace(EVERYTHING, inspect=True))
-"""By the number of the mutation, one after another: taking all that can be taken gets furthest."""
+SIZE = (32, 32)
+SETTINGS = IngestSettings(crop="body", text="mask")
+INGEST = shrink.step(SIZE, SETTINGS)
+WAYS: tuple[tuple[Options, Step], ...] = (
+    (EVERYTHING, Step()),
+    (EVERYTHING, INGEST),
+    (replace(EVERYTHING, headers=True), Step()),
+    (replace(EVERYTHING, inspect=True), Step()),
+)
+"""By the number of the mutation, one after another: taking all that can be taken, as ingest does, gets furthest."""
 
 LISTED = ("decoder_crashed", "over_memory", "too_slow")
 SHOWN_S = 10.0
@@ -53,10 +65,10 @@ class Report:
     broken: list[str] = field(default_factory=list)
     """Against the law."""
 
-    def add(self, outcome: Outcome, told: Callable[[], str]) -> None:
-        """Count an outcome; ``told`` says which file it was and what was done to it."""
-        self.reasons[outcome.refusal or "(values)"] += 1
-        fault = fault_of(outcome)
+    def add(self, outcome: Outcome, step: Step, told: Callable[[], str]) -> None:
+        """Count an outcome of a step; ``told`` says which file it was and what was done to it."""
+        self.reasons[outcome.refusal or ("(images)" if step is INGEST else "(values)")] += 1
+        fault = fault_of(outcome, step)
         if fault:
             self.broken.append(f"{told()}: {fault}")
         if outcome.refusal in LISTED:
@@ -84,8 +96,8 @@ class Report:
         yield from ("listed:", *(f"  {line}" for line in self.listed)) if self.listed else ()
 
 
-def fault_of(outcome: Outcome) -> str:
-    """Return what is wrong with an outcome, or an empty text."""
+def fault_of(outcome: Outcome, step: Step) -> str:
+    """Return what is wrong with an outcome of a step, or an empty text."""
     if outcome.seconds > MOST_S:
         return f"took {outcome.seconds:.1f} s"
     if outcome.refusal:
@@ -96,6 +108,8 @@ def fault_of(outcome: Outcome) -> str:
     facts, values = outcome.facts, outcome.values
     if values is None:
         return _fault_of_look(facts)
+    if step is INGEST:
+        return _fault_of_images(outcome, values)
     if values.shape != (facts.frames, facts.rows, facts.columns):
         return f"values {values.shape}, facts {facts.frames} x {facts.rows} x {facts.columns}"
     if not np.isfinite(values).all():
@@ -110,6 +124,16 @@ def fault_of(outcome: Outcome) -> str:
     return ""
 
 
+def _fault_of_images(outcome: Outcome, images: NDArray[np.generic]) -> str:
+    """Return what is wrong with what ingest's own decoding process made of a file."""
+    if images.dtype != np.float32 or images.shape != (len(outcome.notes), *SETTINGS.grid(SIZE)):
+        return f"images {images.dtype} {images.shape}, {len(outcome.notes)} notes"
+    if not np.isfinite(images).all():
+        return "images that are no numbers"
+    reasons = {note["reason"] for note in outcome.notes} - {"", *MEANINGS}
+    return f"no reason: {sorted(reasons)}" if reasons else ""
+
+
 def _fault_of_look(facts: Facts) -> str:
     if facts.verdict and facts.verdict not in REFUSALS:
         return f"no reason: {facts.verdict}"
@@ -120,11 +144,11 @@ def run(numbers: range, seeds: list[Seed], workers: int, show: Callable[[str], N
     """Read mutations in decoding processes; return what became of them."""
     report, begun = Report(), time.monotonic()
     shown = begun
-    for options in dict.fromkeys(WAYS):
-        chosen = [number for number in numbers if WAYS[number % len(WAYS)] == options]
+    for way, (options, step) in enumerate(WAYS):
+        chosen = [number for number in numbers if number % len(WAYS) == way]
         sources = (Source(str(number), fetch=partial(_bytes_of, number, seeds)) for number in chosen)
-        for outcome in decode(sources, workers, options=options, limits=LIMITS):
-            report.add(outcome, partial(_told, int(outcome.source.name), seeds))
+        for outcome in decode(sources, workers, options=options, limits=LIMITS, step=step):
+            report.add(outcome, step, partial(_told, int(outcome.source.name), seeds))
             if time.monotonic() - shown > SHOWN_S:
                 shown, count = time.monotonic(), report.reasons.total()
                 show(

@@ -5,18 +5,24 @@ import io
 import pickle
 import stat
 import tarfile
+import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from medgan_ray.dicom.refusals import Refused
+from medgan_ray.dicom.refusals import REFUSALS, Refused
 from medgan_ray.errors import InputError, StoreError
 from medgan_ray.ingest import archives
 from medgan_ray.ingest.sources import find
 from medgan_ray.store import open_store
+from tests.dicom.fuzzing.mutations import mutate
+from tests.dicom.fuzzing.seeds import Seed
 
 FILES = {"a/1.png": b"one" * 1000, "b/2.dcm": bytes(range(256)) * 9, "b/empty": b""}
+SHORT_CASES = 400
+"""Mutations of each archive: as many as take two seconds."""
 
 
 def pack(path: Path, files: dict[str, bytes] = FILES) -> Path:
@@ -267,3 +273,28 @@ def test_an_archive_that_is_replaced_is_another(s3: str, tmp_path: Path, name: s
             assert member.source.fetch and member.source.fetch() == text
             seen.append(member.stamp)
     assert seen[0] != seen[2] and seen[1] != seen[3]
+
+
+@pytest.mark.fuzz
+def test_broken_archives_end_as_bytes_or_a_reason(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Mutation number N is the same every time: ``--fuzz-first N --fuzz-cases 1`` has it again."""
+    first, asked = pytestconfig.getoption("--fuzz-first"), pytestconfig.getoption("--fuzz-cases")
+    ends: Counter[str] = Counter()
+    for name in ("x.zip", "x.tar", "x.tgz"):
+        path = pack(tmp_path / name)
+        seed = Seed(name, *_without_packing(path.read_bytes()))
+        for number in range(first, first + (SHORT_CASES if asked is None else asked // 100)):
+            path.write_bytes(mutate(number, [seed]).data)
+            begun = time.process_time()
+            archives.is_archive(str(path))
+            for member in read(path).values():
+                ends[member.partition(":")[0] if isinstance(member, str) else "bytes"] += 1
+            archives.forget()
+            assert time.process_time() - begun < 2, (name, number)
+    assert ends.keys() <= {"bytes", *REFUSALS}
+    assert asked is not None or ends["bytes"] > SHORT_CASES and ends["unreadable"] > SHORT_CASES
+
+
+def _without_packing(data: bytes) -> tuple[bytes, bytes]:
+    """Return what a seed is made of: the bytes to break, and the packed ones if they were packed."""
+    return (gzip.decompress(data), data) if data[:2] == b"\x1f\x8b" else (data, b"")
