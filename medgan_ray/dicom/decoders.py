@@ -5,6 +5,8 @@ the syntax is JPEG, and is there only if the extra ``libjpeg`` was installed. Al
 ``sandbox`` alone.
 """
 
+import functools
+import importlib
 import itertools
 import tempfile
 import zlib
@@ -27,7 +29,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from medgan_ray.dicom import codestream
+from medgan_ray.dicom import codestream, lean
 from medgan_ray.dicom.facts import Facts, tag_of, value_of
 from medgan_ray.dicom.refusals import Refused
 
@@ -97,8 +99,7 @@ def _rungs(facts: Facts) -> list[Callable[[FileDataset, Facts], NDArray[Any]]]:
         names = _OTHER_JPEG
     if names is None:
         return [_native]
-    ready = get_decoder(UID(syntax)).available_plugins if syntax != GE_PRIVATE and names != _OTHER_JPEG else ()
-    return [_by_gdcm if name == _GDCM_FILE else _plugin(name) for name in names if name in (*ready, _GDCM_FILE)]
+    return [_by_gdcm if name == _GDCM_FILE else _plugin(name) for name in names]
 
 
 def _native(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
@@ -119,11 +120,23 @@ def _plugin(name: str) -> Callable[[FileDataset, Facts], NDArray[Any]]:
     def decode(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
         if name == "gdcm":
             _frames_for_gdcm(dataset, facts)
-        decoder: Any = get_decoder(UID(facts.transfer_syntax))
+        decoder = _with_plugin(UID(facts.transfer_syntax), name)
         # Frames beyond those that the header claims are no part of what was checked.
         return np.asarray(decoder.as_array(dataset, raw=True, decoding_plugin=name, allow_excess_frames=False)[0])
 
     return decode
+
+
+@functools.cache
+def _with_plugin(syntax: UID, name: str) -> Any:
+    """Return pydicom's decoder for a transfer syntax, with one of its plug-ins, if that is installed."""
+    decoder: Any = get_decoder(syntax)
+    if name not in decoder.available_plugins:
+        lean.let_in(name)
+        module = importlib.reload(importlib.import_module(f"pydicom.pixels.decoders.{name}"))
+        decoder.remove_plugin(name)
+        decoder.add_plugin(name, (module.__name__, "_decode_frame"))
+    return decoder
 
 
 def keep_bits(array: NDArray[Any], stored: int, high: int) -> NDArray[Any]:
@@ -158,6 +171,7 @@ def _inflated(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
 
 def _by_gdcm(dataset: FileDataset, facts: Facts) -> NDArray[Any]:
     """Return the stored values as GDCM reads a file: any JPEG, packed bits, GE's syntax."""
+    lean.let_in("gdcm")
     import gdcm
 
     plain = _pixels_alone(dataset, facts)

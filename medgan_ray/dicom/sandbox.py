@@ -1,19 +1,15 @@
 """Disposable processes that decode untrusted files: the parent never touches pixels that it did not get from here.
 
-Each worker is a plain subprocess (``python -m medgan_ray.dicom.sandbox``, or a step's module) with a limit on address
-space and no secrets in its environment. Requests and replies are frames over its pipes (``pipes``). A worker that dies,
-hangs or runs out of memory costs its file, which is named, and is replaced.
+Each worker is a plain subprocess (``python -m medgan_ray.dicom.child``) with a limit on address space and no secrets in
+its environment. Requests and replies are frames over its pipes (``pipes``), values come through memory (``shared``). A
+worker that dies, hangs or runs out of memory costs its file, which is named, and is replaced.
 """
 
 import contextlib
 import dataclasses
-import fcntl
-import functools
-import gc
 import itertools
-import logging
+import math
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -22,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +27,23 @@ from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts, Options
 from medgan_ray.dicom.header import SliceHeader
-from medgan_ray.dicom.pipes import TooSlow, open_end, read_header, read_into, requests, send
+from medgan_ray.dicom.pipes import TooSlow, open_end, read_header, read_into, send
 from medgan_ray.dicom.refusals import REFUSALS, Refused
+from medgan_ray.dicom.shared import NONE, SLOTS, Slots
+from medgan_ray.dicom.terms import Limits, Step
 from medgan_ray.errors import MedganError
+
+__all__ = ["Limits", "Outcome", "Source", "Step", "Worker", "decode", "decode_one"]
 
 BATCH_FILES = 16
 RECYCLE_FILES = 10_000
 START_LIMIT_S = 60.0
-PIPE_BYTES = 1 << 20
-"""A slice fits, so that a process goes on with the next file while the parent still works on this one."""
-
-DECODE_S = 4.0
-"""What decoding may take however small an image is: some decoders go on for long after bits that are wrong."""
-
-SAMPLES_PER_S = 2_000_000
-"""Slower than any decoder is, even if others want the machine."""
+CHILD = "medgan_ray.dicom.child"
 
 _DTYPES = ("int16", "uint16", "uint8", "float32")
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
 _KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 """glibc's: the arrays of one slice go into the memory of the last one, which costs no page faults."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one file may cost: seconds, and bytes of address space for the process that decodes it.
-
-    Pixels of few samples must be there sooner; see ``DECODE_S``.
-    """
-
-    file_s: float = 20.0
-    memory_bytes: int = 1536 << 20
-    file_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +53,6 @@ class Source:
     name: str
     path: str | None = None
     fetch: Callable[[], bytes] | None = None
-
-
-Then = Callable[[Facts, NDArray[Any]], tuple[NDArray[Any], list[dict[str, Any]]]]
-"""Takes a scan's facts and values [frames, H, W]; returns what to hand over, [frames, h, w], and a note a frame."""
-
-Begin = Callable[[dict[str, Any]], Then]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a decoding process does with the values of a scan before it hands them over.
-
-    Attributes:
-        module: what it runs as (``python -m``): a module that calls ``serve``.
-        told: plain data for that module.
-    """
-
-    module: str = "medgan_ray.dicom.sandbox"
-    told: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -213,27 +175,30 @@ class Worker:
         return [*outcomes, Outcome(lost, refusal=refusal, detail=detail, seconds=time.monotonic() - begun)]
 
     def _opened(self, process: "subprocess.Popen[bytes]", sources: list[Source]) -> Iterator[Outcome]:
-        """Ask for files that the process opens itself, all at once."""
-        for source in sources:
-            self._request(process, source, b"")
-        for source in sources:
-            yield self._receive(process, source)
+        """Ask for files that the process opens itself, as many ahead as its values have places."""
+        for asked, source in enumerate(sources[:SLOTS]):
+            self._request(process, source, b"", asked)
+        for number, source in enumerate(sources):
+            outcome = self._receive(process, source, number % SLOTS)
+            if number + SLOTS < len(sources):
+                self._request(process, sources[number + SLOTS], b"", number % SLOTS)
+            yield outcome
 
     def _fetched(self, process: "subprocess.Popen[bytes]", sources: list[Source]) -> Iterator[Outcome]:
         """Ask for bytes; the next are fetched while these are decoded. More would fill both pipes, and stop all."""
         payload = _fetch(sources[0])
         for source, following in itertools.zip_longest(sources, sources[1:]):
             if not isinstance(payload, Refused):
-                self._request(process, source, payload)
+                self._request(process, source, payload, 0)
             fetched = b"" if following is None else _fetch(following)
             if isinstance(payload, Refused):
                 yield Outcome(source, refusal=payload.code, detail=payload.detail)
             else:
-                yield self._receive(process, source)
+                yield self._receive(process, source, 0)
             payload = fetched
 
-    def _request(self, process: "subprocess.Popen[bytes]", source: Source, payload: bytes) -> None:
-        send(open_end(process.stdin), {"path": source.path}, payload)
+    def _request(self, process: "subprocess.Popen[bytes]", source: Source, payload: bytes, slot: int) -> None:
+        send(open_end(process.stdin), {"path": source.path, "slot": slot}, payload)
 
     def _ready(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._served >= RECYCLE_FILES:
@@ -242,18 +207,21 @@ class Worker:
             with self._lock:
                 if self._closed:
                     raise EOFError("the pool is closed")
-                self._process = _start(self._module, self._limits)
+                self._slots = Slots()  # its own: nobody else has ever written there
+                self._process = _start(self._module, self._limits, self._slots.descriptor)
             self._served = 0
             try:
                 read_header(open_end(self._process.stdout), time.monotonic() + START_LIMIT_S)
             except (TooSlow, EOFError) as error:
                 self._discard()
-                fix = f"run 'python -m {self._module} 2000000000' to see why; ingest.memory_mb may be too low"
+                fix = (
+                    f"run 'python -m {CHILD} 2000000000 -1 {self._module}' to see why; ingest.memory_mb may be too low"
+                )
                 raise MedganError("the decoding process does not start", "sandbox", fix) from error
             send(open_end(self._process.stdin), self._told, b"")
         return self._process
 
-    def _receive(self, process: "subprocess.Popen[bytes]", source: Source) -> Outcome:
+    def _receive(self, process: "subprocess.Popen[bytes]", source: Source, slot: int) -> Outcome:
         pipe, deadline = open_end(process.stdout), time.monotonic() + self._limits.file_s
         header, size = read_header(pipe, deadline)
         seconds = float(header["seconds"])
@@ -268,8 +236,11 @@ class Worker:
         shape = tuple(int(side) for side in header["shape"])
         if header["dtype"] not in _DTYPES or size > self._limits.memory_bytes or len(shape) != 3:
             raise ValueError("a reply that is none")
-        data = np.empty(size, np.uint8)
-        read_into(pipe, data.data, deadline)
+        if header["shared"]:
+            data = self._slots.copy(slot, math.prod(shape) * np.dtype(header["dtype"]).itemsize)
+        else:
+            data = np.empty(size, np.uint8)
+            read_into(pipe, data.data, deadline)
         values = data.view(header["dtype"]).reshape(shape)
         slices = tuple(SliceHeader.from_json(each) for each in header["slices"])
         return Outcome(source, facts, values, tuple(header["notes"]), seconds=seconds, slices=slices)
@@ -278,6 +249,7 @@ class Worker:
         process, self._process = self._process, None
         if process is None:
             return None
+        self._slots.close()
         # A process that died by itself has a status that kill must not cover up.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
@@ -299,93 +271,17 @@ def _fetch(source: Source) -> bytes | Refused:
         return refusal
 
 
-def _start(module: str, limits: Limits) -> "subprocess.Popen[bytes]":
+def _start(module: str, limits: Limits, memory: int) -> "subprocess.Popen[bytes]":
     root = str(Path(__file__).resolve().parents[2])
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_KEPT_MEMORY}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(limits.memory_bytes)],
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", CHILD, str(limits.memory_bytes), str(memory), *([module] if module else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         bufsize=0,
         env=environment,
         start_new_session=True,
+        pass_fds=() if memory == NONE else (memory,),
     )
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone, and within a user's share of pipes
-        fcntl.fcntl(open_end(process.stdout).fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    return process
-
-
-def serve(begin: Begin | None = None) -> None:
-    """Answer requests until standard input ends; what ``python -m MODULE LIMIT_BYTES`` does in a decoding process.
-
-    Args:
-        begin: makes, of what the parent tells, the function that each scan goes through before it is handed over.
-    """
-    # Libraries print to standard output: keep the real one for replies.
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    from medgan_ray.dicom import read
-
-    logging.disable()  # nobody reads what libraries say here, and pydicom formats a trace for each rung of the ladder
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
-    send(replies, {"ready": True}, b"")
-    asked = requests(os.fdopen(0, "rb"))
-    told = next(asked, ({}, b""))[0]
-    if not told:
-        return
-    options, limits = Options(**told["options"]), Limits(**told["limits"])
-    then = begin(told["step"]) if begin else None
-
-    longest_s = limits.file_s * 1.25 + 1
-
-    def hurry(samples: int) -> None:
-        signal.setitimer(signal.ITIMER_REAL, min(longest_s, DECODE_S + samples / SAMPLES_PER_S))
-
-    def read_scan(request: dict[str, Any], payload: bytes) -> Any:
-        return read.read_scan(payload if request["path"] is None else _load(request["path"], limits), options, hurry)
-
-    gc.freeze()  # what was imported stays: no need to look through it again and again
-    for request, payload in asked:
-        # If the parent is gone, nobody else ends a decoder that hangs.
-        signal.setitimer(signal.ITIMER_REAL, longest_s)
-        begun = time.monotonic()
-        header, values = _answer(functools.partial(read_scan, request, payload), then, options.inspect)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        header["seconds"] = time.monotonic() - begun
-        send(replies, header, b"" if values is None else np.ascontiguousarray(values).data.cast("B"))
-
-
-def _answer(read: Callable[[], Any], then: Then | None, inspect: bool) -> tuple[dict[str, Any], NDArray[Any] | None]:
-    try:
-        scan = read()
-        if scan.values is None or inspect:
-            return {"facts": scan.facts.to_json(), "dtype": None}, None
-        values, notes = then(scan.facts, scan.values) if then else (scan.values, [])
-    except Refused as refusal:
-        return {"refusal": refusal.code, "detail": refusal.detail}, None
-    except MemoryError:
-        return {"refusal": "over_memory"}, None
-    except RecursionError:
-        return {"refusal": "broken_header", "detail": "nested too deeply"}, None
-    except Exception as error:  # whatever a library raises on hostile bytes must not end the worker
-        return {"refusal": "broken_header", "detail": f"{type(error).__name__}: {error}"[:200]}, None
-    slices = [each.to_json() for each in scan.slices]
-    shown = {"dtype": values.dtype.name, "shape": values.shape, "notes": notes, "slices": slices}
-    return {"facts": scan.facts.to_json(), **shown}, values
-
-
-def _load(path: str, limits: Limits) -> bytes:
-    try:
-        with Path(path).open("rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size > limits.file_bytes:
-                raise Refused("too_large", "more bytes than a file may have")
-            return file.readall()
-    except OSError as error:
-        raise Refused("unreadable", error.strerror or str(error)) from None
-
-
-if __name__ == "__main__":
-    serve()

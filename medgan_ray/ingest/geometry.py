@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 Spacing = tuple[float, float]
 
@@ -73,7 +72,7 @@ def _weights(old: int, new: int) -> Any:
     Sparse because it is faster, and because its sums do not depend on the number of threads.
     """
     weights = _overlaps(np.arange(new + 1) * (old / new), old)
-    return csr_array(weights / weights.sum(1, keepdims=True))
+    return _sparse(weights / weights.sum(1, keepdims=True))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -82,7 +81,13 @@ def _centered(old: int, new: int, step: float) -> Any:
     edges = (old - new * step) / 2 + np.arange(new + 1) * step
     inside = np.maximum(np.minimum(edges[1:], old) - np.maximum(edges[:-1], 0), 0) / step
     weights = _overlaps(edges, old)
-    return csr_array(weights * (inside / np.maximum(weights.sum(1), 1e-12))[:, None])
+    return _sparse(weights * (inside / np.maximum(weights.sum(1), 1e-12))[:, None])
+
+
+def _sparse(weights: NDArray[Any]) -> Any:
+    from scipy.sparse import csr_array  # slices of 512 x 512 do without, and it takes as long to import as pydicom
+
+    return csr_array(weights)
 
 
 def _overlaps(edges: NDArray[Any], old: int) -> NDArray[Any]:

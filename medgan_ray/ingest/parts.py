@@ -103,9 +103,7 @@ def decode(
 class Images:
     """Records and images of all parts, by position; read from files, so that memory does not grow with them."""
 
-    def __init__(
-        self, store: Store, parts: Sequence[Part], size: tuple[int, int], gone: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, store: Store, parts: Sequence[Part], size: tuple[int, int], gone: Callable[[str], bool]) -> None:
         self._store, self._parts, self._size = store, parts, size
         self._folder = None if store.is_local else tempfile.TemporaryDirectory(prefix="medgan-parts-")
         self.records: list[Record] = []

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts
-from medgan_ray.dicom.sandbox import Step, Then, serve
+from medgan_ray.dicom.terms import Step, Then
 from medgan_ray.dicom.transforms import AIR_HU, PROJECTION_MODALITIES
 from medgan_ray.ingest import clean, geometry, regions
 from medgan_ray.ingest.reasons import Reason
@@ -129,7 +129,3 @@ def _fitted(
         spacing_mm = geometry.spacing_after(spacing, part, grid)
     counted = [str(reason) for reason in reasons if reason and reason not in wanted.keep]
     return fitted, {"reason": counted[0] if counted else "", "spacing": spacing_mm, "box": box}
-
-
-if __name__ == "__main__":
-    serve(begin)

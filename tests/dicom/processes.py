@@ -16,8 +16,7 @@ def children() -> list[Path]:
     found = []
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
         for pid in (task / "children").read_text().split():
-            told = Path("/proc", pid, "cmdline").read_bytes()
-            if any(module in told for module in (b"medgan_ray.dicom.sandbox", b"medgan_ray.ingest.shrink")):
+            if b"medgan_ray.dicom.child" in Path("/proc", pid, "cmdline").read_bytes():
                 found.append(Path("/proc", pid))
     return found
 

@@ -1,13 +1,10 @@
-"""A decoding process that never ends with a scan; run by ``python -m tests.dicom.sleeper LIMIT_BYTES``."""
+"""A decoding process that never ends with a scan; ``Step("tests.dicom.sleeper")``."""
 
 import time
+from typing import Any
 
-from medgan_ray.dicom.sandbox import serve
-
-
-def main() -> None:
-    serve(lambda told: lambda facts, values: time.sleep(600))  # type: ignore[arg-type, return-value]
+from medgan_ray.dicom.terms import Then
 
 
-if __name__ == "__main__":
-    main()
+def begin(told: dict[str, Any]) -> Then:
+    return lambda facts, values: time.sleep(600)  # type: ignore[arg-type, return-value]

@@ -3,7 +3,7 @@
 import pytest
 
 from medgan_ray.dicom.facts import Options
-from medgan_ray.dicom.sandbox import Limits, Outcome, Source, decode
+from medgan_ray.dicom.sandbox import Limits, Outcome, Source, Step, decode
 from tests.dicom.fuzzing.bombs import BOMBS
 from tests.dicom.processes import MemoryWatch
 from tests.dicom.test_fuzz import fault_of
@@ -26,7 +26,7 @@ def lit() -> tuple[dict[str, Outcome], MemoryWatch]:
 def test_a_bomb_ends_with_a_reason(lit: tuple[dict[str, Outcome], MemoryWatch], name: str) -> None:
     outcome = lit[0][name]
     assert outcome.refusal in BOMBS[name][1], f"{outcome.refusal}: {outcome.detail}"
-    assert fault_of(outcome) == ""
+    assert fault_of(outcome, Step()) == ""
 
 
 @pytest.mark.fuzz

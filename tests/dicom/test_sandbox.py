@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from medgan_ray.dicom import phantom
+from medgan_ray.dicom.child import DECODE_S
 from medgan_ray.dicom.facts import Options
-from medgan_ray.dicom.sandbox import BATCH_FILES, DECODE_S, Limits, Source, Step, decode, decode_one
+from medgan_ray.dicom.sandbox import BATCH_FILES, Limits, Source, Step, decode, decode_one
 from tests.dicom.processes import children
 
 

@@ -292,7 +292,7 @@ def test_broken_archives_end_as_bytes_or_a_reason(tmp_path: Path, pytestconfig: 
             archives.forget()
             assert time.process_time() - begun < 2, (name, number)
     assert ends.keys() <= {"bytes", *REFUSALS}
-    assert asked is not None or ends["bytes"] > SHORT_CASES and ends["unreadable"] > SHORT_CASES
+    assert asked is not None or (ends["bytes"] > SHORT_CASES and ends["unreadable"] > SHORT_CASES)
 
 
 def _without_packing(data: bytes) -> tuple[bytes, bytes]:
