@@ -1,4 +1,4 @@
-"""A decoding process that says that values lie in memory into which they would not fit: ``Step("tests.dicom.liar")``."""
+"""A decoding process that says that values lie in memory that does not hold them: ``Step("tests.dicom.liar")``."""
 
 from typing import Any
 
