@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from medgan_ray.errors import InputError, MedganError, StoreError, UsageError
+from medgan_ray.on_ray import timeouts
 
 RAY_VERSION = "2.60.0"
 LOOPBACK = "127.0.0.1"
@@ -35,6 +36,7 @@ _PRIVATE = {
     "replica": "ray.serve._private.replica",
     "prepare_cluster_file": "ray.autoscaler._private.util:prepare_config",
     "validate_cluster_file": "ray.autoscaler._private.util:validate_config",
+    "train_context": "ray.train.v2._internal.execution.context:get_train_context",
     "kv_put": "ray.experimental.internal_kv:_internal_kv_put",
     "kv_get": "ray.experimental.internal_kv:_internal_kv_get",
     "kv_list": "ray.experimental.internal_kv:_internal_kv_list",
@@ -44,17 +46,14 @@ _PRIVATE = {
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    **timeouts.TRAIN,
     "RAY_worker_niceness": "0",  # training is what the machine is for: not behind Ray's own agents
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
-    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "300",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # nodes of an autoscaling cluster take minutes to come
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
 }
 _LOCAL = {
+    **timeouts.CORE,
     LOOPBACK_SWITCH: "0",
     "GLOO_SOCKET_IFNAME": "lo",
     "NCCL_SOCKET_IFNAME": "lo",

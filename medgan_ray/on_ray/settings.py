@@ -20,7 +20,13 @@ class RaySettings(Section):
     max_failures: int = Field(3, ge=0)
     """How often a run goes on by itself after workers died, before it gives up."""
     collective_timeout_s: float = Field(300.0, gt=0)
-    """How long a step may wait for a worker that hangs, seconds."""
+    """How long a step may wait for a slow worker, seconds; one that is stopped is noticed much sooner."""
+    worker_health_check_timeout_s: float = Field(8.0, gt=0)
+    """How long a worker's process may not answer before the workers are started anew, seconds."""
+    worker_group_start_timeout_s: float | None = Field(None, gt=0)
+    """How long to wait for room for all workers, seconds; by default 600, and 5 where their number is elastic."""
+    elastic_resize_monitor_interval_s: float = Field(60.0, gt=0)
+    """How often an elastic run looks whether more workers fit, seconds; growing goes back to the newest checkpoint."""
 
 
 class TuneSettings(Section):

@@ -12,7 +12,6 @@ import dataclasses
 import os
 import queue
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,8 +21,8 @@ from medgan_ray.artifacts import checkpoints, runs
 from medgan_ray.config import expand
 from medgan_ray.errors import Interrupted, MedganError, UsageError
 from medgan_ray.host import Host, LocalHost
-from medgan_ray.on_ray import session
-from medgan_ray.on_ray.ledger import judge
+from medgan_ray.on_ray import elastic, session, timeouts
+from medgan_ray.on_ray.host import RayHost
 from medgan_ray.on_ray.settings import PlacedConfig
 from medgan_ray.store import is_remote, open_store
 from medgan_ray.verbs.config import Config
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-PROGRESS_S = 1.0
 CONTROLLER_FAILURES = 3
+"""How often placing the workers may fail, such as for want of room."""
+ELASTIC_FAILURES = 100
+"""The same for an elastic run, which tries again at once with what is left."""
 
 
 def train(
@@ -52,7 +53,7 @@ def train(
     Args:
         dataset: URI of a dataset.
         run: URI of the run, new or begun with the same configuration.
-        config: the configuration, or what differs from its defaults; ``workers`` says how many.
+        config: the configuration, or what differs from its defaults; ``workers`` says how many, or [fewest, most].
         address: ``host:port`` of a cluster; None reads RAY_ADDRESS and otherwise starts a local instance.
         progress: the driver's host; it is told what rank 0 reports, and asked whether to stop.
 
@@ -143,51 +144,6 @@ class GANTrainer:
         return found
 
 
-class RayHost:
-    """The surroundings of one rank on Ray Train."""
-
-    def __init__(self, board: "Board", metric: str = "score") -> None:
-        import ray.train
-
-        context = ray.train.get_context()
-        self.rank, self.world = context.get_world_rank(), context.get_world_size()
-        self._board, self._metric = board, metric
-        self._reported, self._asked, self._stop = 0.0, 0.0, False
-
-    def report(self, images: int, figures: dict[str, float], checkpoint: str | None) -> None:
-        """Report to Ray on every rank (it is a barrier), and to the driver from rank 0."""
-        import ray.train
-
-        if self.rank == 0:
-            self._board.send({"kind": "report", "images": images, "figures": figures, "checkpoint": checkpoint})
-        ray.train.report({**figures, "images": images, "score": judge(figures, self._metric)})
-
-    def progress(self, images: int, total: int, rate: float) -> None:
-        """Tell the driver, at most once a second."""
-        now = time.monotonic()
-        if self.rank == 0 and (now - self._reported > PROGRESS_S or images >= total):
-            self._reported = now
-            self._board.send({"kind": "progress", "images": images, "total": total, "rate": rate})
-
-    def should_stop(self) -> bool:
-        """Say whether the driver asked to stop; looked up at most once a second."""
-        now = time.monotonic()
-        if not self._stop and now - self._asked > PROGRESS_S:
-            self._asked, self._stop = now, bool(self._board.get("stop"))
-        return self._stop
-
-    def should_checkpoint(self) -> bool:
-        """Never."""
-        return False
-
-    def gauges(self, values: dict[str, float]) -> None:
-        """Ignore them."""
-
-    def log(self, text: str) -> None:
-        """Pass a line to the driver; ranks other than 0 sign theirs."""
-        self._board.send({"kind": "log", "text": text if self.rank == 0 else f"rank {self.rank}: {text}"})
-
-
 @dataclasses.dataclass(frozen=True)
 class _Job:
     """What is to be trained, and where Ray may write beside it."""
@@ -242,9 +198,14 @@ def scaling(config: PlacedConfig) -> "ray.train.ScalingConfig":
 
     workers, gpus = config.workers, config.ray.gpus_per_worker
     if gpus == "auto":
-        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= most(workers) else 0.0
-    resources = {"CPU": config.ray.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
-    return ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources)
+        fewest = workers if isinstance(workers, int) else min(workers)
+        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= fewest else 0.0
+    return ScalingConfig(
+        num_workers=workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": config.ray.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+        elastic_resize_monitor_interval_s=config.ray.elastic_resize_monitor_interval_s,
+    )
 
 
 def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None) -> "ray.train.Result":
@@ -256,7 +217,9 @@ def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None
 
     board = Board(uuid.uuid4().hex)
     own, limits = job.run_config or RunConfig(), job.config.ray
-    failures = FailureConfig(max_failures=limits.max_failures, controller_failure_limit=CONTROLLER_FAILURES)
+    resizes = isinstance(scaling_config.num_workers, tuple)
+    placing = ELASTIC_FAILURES if resizes else CONTROLLER_FAILURES
+    failures = FailureConfig(max_failures=limits.max_failures, controller_failure_limit=placing)
     trainer = TorchTrainer(
         _on_rank,
         train_loop_config={
@@ -275,7 +238,10 @@ def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None
             callbacks=[*(own.callbacks or []), *job.callbacks],
         ),
     )
-    with board.relayed(host), _refusals(board):
+    surroundings = (timeouts.applied(limits, resizes), elastic.fresh_resources(resizes), board.relayed(host))
+    with contextlib.ExitStack() as stack, _refusals(board):
+        for each in surroundings:
+            stack.enter_context(each)
         return _interruptible(trainer.fit)
 
 
@@ -331,8 +297,9 @@ def _on_rank(config: dict[str, Any]) -> TrainResult | None:
     board = Board(config["board"])
     if board.refusal() is not None:
         return None
+    host = RayHost(board, config["metric"], config["run"])
     try:
-        return train_rank(config["dataset"], config["run"], config["config"], RayHost(board, config["metric"]))
+        return train_rank(config["dataset"], config["run"], config["config"], host)
     except MedganError as error:
         board.fail(error)
         raise

@@ -21,7 +21,7 @@ from medgan_ray.on_ray import session
 from medgan_ray.on_ray.ledger import UNMEASURED, Ledger, Trial, judge
 from medgan_ray.on_ray.settings import PlacedConfig
 from medgan_ray.on_ray.space import Space, check_space, draw, nested, read_space
-from medgan_ray.on_ray.train import absolute, placed, rank_config
+from medgan_ray.on_ray.train import absolute, most, placed, rank_config
 from medgan_ray.on_ray.train import nested as train_nested
 from medgan_ray.store import open_store
 from medgan_ray.verbs.config import Config
@@ -137,7 +137,7 @@ class _Search:
         self.base = merge(settings.model_dump(mode="json", exclude_unset=True), {"images": images})
         self.config = placed(self.base)
         self.dataset, self.runs, self.host = absolute(dataset), absolute(runs), host
-        self.workers = self.config.workers
+        self.workers = most(self.config.workers)
         opened = open_dataset(self.dataset, self.config.data)
         asked = {"dataset": self.dataset, "manifest": opened.sha256, "space": self.space.model_dump(mode="json")}
         self.ledger = Ledger.begin(open_store(self.runs), {**asked, "config": self.base})
@@ -311,7 +311,7 @@ def _trial(config: dict[str, Any]) -> None:
 def _train(dataset: str, run: str, config: PlacedConfig, metric: str, past: int) -> None:
     """Train a trial's run and report; a refusal is reported too, and ends this trial alone."""
     try:
-        if config.workers > 1:
+        if most(config.workers) > 1:
             last = _train_nested(dataset, run, config, metric)
         else:
             last = _train_here(dataset, run, config, metric, past)

@@ -30,8 +30,8 @@ class Config(Section):
     """Pairs of a real and a generated image in a step, over all workers."""
     seed: int = Field(default=0, ge=0)
     """Names first weights, order, noise and augmentation."""
-    workers: int = Field(default=1, ge=1)
-    """Training processes; more than one are placed by Ray."""
+    workers: int | tuple[int, int] = 1
+    """Training processes, or the fewest and the most of an elastic run; more than one are placed by Ray."""
     time_limit_s: float = Field(default=0, ge=0)
     """Stop at a checkpoint after this many seconds; 0: no limit. Schedules never depend on it."""
     task: Literal["generate"] = "generate"
@@ -47,6 +47,14 @@ class Config(Section):
     @classmethod
     def _square(cls, value: Any) -> Any:
         return (value, value) if isinstance(value, int) else value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        ends = value if isinstance(value, list | tuple) and len(value) == 2 else (value, value)
+        if not all(type(end) is int for end in ends) or not 1 <= ends[0] <= ends[1]:
+            raise ValueError("give a number of at least 1, or the fewest and the most: [1,8]")
+        return tuple(value) if isinstance(value, list) else value
 
     @classmethod
     def of(cls, values: "Mapping[str, Any] | Config | None") -> "Config":
