@@ -4,23 +4,24 @@ Ray's own ``TorchConfig`` lets rank 0's TCPStore listen on all interfaces. Here 
 127.0.0.1 for an instance of one machine and on the node's address on a cluster, and hands it to the store.
 """
 
-import contextlib
 import dataclasses
 import datetime
+import fcntl
 import os
 import socket
+import struct
 from typing import Any
 
 import ray
 import ray.train
 import torch.distributed
-from ray.exceptions import GetTimeoutError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig
 
 from medgan_ray.on_ray import session
 
 SHUTDOWN_WAIT_S = 2
+_SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 
 
 @dataclasses.dataclass
@@ -51,9 +52,12 @@ class ProcessGroup(Backend):  # type: ignore[misc]
         ray.get([worker_group.execute_single_async(r, _join, r, world, address, kind, timeout_s) for r in range(world)])
 
     def on_shutdown(self, worker_group: Any, backend_config: ProcessGroupConfig) -> None:
-        """Part the ranks; one that hangs is waited for briefly, since the workers end anyway."""
-        with contextlib.suppress(GetTimeoutError):
-            ray.get(worker_group.execute_async(_part), timeout=SHUTDOWN_WAIT_S)
+        """Part the ranks; one that doesn't answer soon is killed, or Ray would wait for it once more."""
+        workers = worker_group.get_workers()
+        parting = {worker.execute_async(_part): worker for worker in workers}
+        _, silent = ray.wait(list(parting), num_returns=len(parting), timeout=SHUTDOWN_WAIT_S)
+        for answer in silent:
+            ray.kill(parting[answer].actor)
 
 
 _listening: list[socket.socket] = []
@@ -75,8 +79,26 @@ def _join(rank: int, world: int, address: tuple[str, int], kind: str, timeout_s:
     store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
         host, port, world, rank == 0, timeout, wait_for_workers=False, master_listen_fd=listener
     )
+    if kind == "gloo" and (interface := interface_of(session.node_host())):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     os.environ["LOCAL_RANK"] = str(ray.train.get_context().get_local_rank())
     torch.distributed.init_process_group(kind, store=store, rank=rank, world_size=world, timeout=timeout)
+
+
+def interface_of(address: str) -> str | None:
+    """Return the network interface that has this IPv4 address; None if there is none.
+
+    Gloo listens on the address of the host's name otherwise, which is a loopback address on many hosts.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name.encode()))
+            except OSError:  # it has none
+                continue
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return None
 
 
 def _part() -> None:

@@ -1,7 +1,7 @@
-"""How soon a fault is noticed and how long is waited for what may yet come: every timeout of Ray and torch, in one place.
+"""How soon a fault is noticed, and how long is waited for what may yet come: every timeout of Ray in one place.
 
-A stopped process is told from a slow one by who answers: Ray Train's controller polls every worker's own thread, which a
-long step, a figure being drawn or a busy machine leave free, and a stopped process does not. Only that wait is short.
+A stopped process is told from a slow one by who answers: Ray Train's controller polls a thread of every worker that a
+long step, a figure being drawn or a busy machine leaves free, and a stopped process doesn't. Only that wait is short.
 Collectives wait long, for a slow rank; their broken connections end them when the group is torn down.
 """
 

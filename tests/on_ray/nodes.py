@@ -1,16 +1,18 @@
 """Nodes faked on one machine, faults done to them, and when the loop ran again: for tests and benchmarks/recovery.py.
 
-A Ray cluster of several nodes takes a process of its own, since a process holds one Ray instance: run these from a child.
+A Ray cluster of several nodes takes a process of its own, since a process holds one Ray instance: see ``in_child``.
 """
 
 import contextlib
 import dataclasses
 import logging
+import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,12 @@ from medgan_ray.on_ray import session
 from medgan_ray.on_ray.train import train
 
 WITHIN_S = 150.0
+
+
+def in_child(function: Callable[..., Any], *words: Any) -> Any:
+    """Return what ``function`` returns in the main thread of a fresh process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *words).result()
 
 
 @contextlib.contextmanager
@@ -110,7 +118,7 @@ class Training:
         assert not self._thread.is_alive(), self.watch.lines
         return self.result
 
-    def until(self, told: Any, within_s: float = WITHIN_S) -> Any:
+    def until(self, told: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
         """Wait until ``told()`` is true and return what it gives."""
         deadline = time.monotonic() + within_s
         while not (found := told()):
@@ -126,8 +134,8 @@ def workers() -> list[int]:
     """Return the processes of Ray Train's workers below this one (of a local instance or of faked nodes)."""
     found = []
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and b"RayTrainWorker" in (entry / "cmdline").read_bytes() and _below(int(entry.name)):
+        with contextlib.suppress(OSError, ValueError):
+            if b"RayTrainWorker" in (entry / "cmdline").read_bytes() and _below(int(entry.name)):
                 found.append(int(entry.name))
     return sorted(found)
 
