@@ -1,4 +1,4 @@
-"""The surroundings of one rank on Ray Train: reports, gauges, a wish to stop, a notice that a node is to be taken away."""
+"""The surroundings of one rank on Ray Train: reports, gauges, a wish to stop, a notice that a node is taken away."""
 
 import time
 from typing import TYPE_CHECKING, Any

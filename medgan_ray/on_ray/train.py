@@ -214,6 +214,7 @@ def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None
 
     from medgan_ray.on_ray.backend import ProcessGroupConfig
     from medgan_ray.on_ray.board import Board
+    from medgan_ray.on_ray.notices import Notices
 
     board = Board(uuid.uuid4().hex)
     own, limits = job.run_config or RunConfig(), job.config.ray
@@ -235,7 +236,7 @@ def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None
             name=board.name,  # a new name for each attempt: Ray would go on with an old run of the same name
             storage_path=str(job.scratch),
             failure_config=failures if own.failure_config == FailureConfig() else own.failure_config,
-            callbacks=[*(own.callbacks or []), *job.callbacks],
+            callbacks=[Notices(board.name), *(own.callbacks or []), *job.callbacks],
         ),
     )
     surroundings = (timeouts.applied(limits, resizes), elastic.fresh_resources(resizes), board.relayed(host))

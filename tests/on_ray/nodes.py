@@ -63,6 +63,7 @@ class Watch(LocalHost):
         self.lines: list[str] = []
         self.seen: list[tuple[float, int]] = []
         self.checkpoints: list[tuple[float, int]] = []
+        self.noticed: list[float] = []
         self.resumed: list[float] = []
         self.stop = False
 
@@ -76,6 +77,8 @@ class Watch(LocalHost):
         self.lines.append(text)
         if text.startswith("resumed"):
             self.resumed.append(time.monotonic())
+        elif "start again" in text:
+            self.noticed.append(time.monotonic())
 
     def should_stop(self) -> bool:
         return self.stop

@@ -1,7 +1,8 @@
-"""Elastic runs: a node of two is lost mid-run and another comes, and the run sees the same images with the same noise."""
+"""Elastic runs: a node of two is lost mid-run and another comes; the images and the noise stay the same."""
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def _resized(folder: str) -> dict[str, Any]:
         ]:
             resumes, began = len(watch.resumed), time.monotonic()
             change()
-            again = training.until(lambda: watch.running_after(began, resumes))
+            again = training.until(partial(watch.running_after, began, resumes))
             times[what] = again - began
             sizes.append(len(nodes.workers()))
         result = training.ended()
