@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from medgan_ray.errors import InputError, UsageError
-from medgan_ray.on_ray import session
+from medgan_ray.on_ray import session, timeouts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +51,13 @@ def test_kubernetes_twin_has_the_same_ray_and_a_token() -> None:
     for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
         for container in group["template"]["spec"]["containers"]:
             assert not {"AWS_SECRET_ACCESS_KEY"} & {each["name"] for each in container["env"]}
+
+
+def test_heads_ask_nodes_as_often_as_a_local_instance() -> None:
+    prepared = session.check_cluster_file(ROOT / "cluster.yaml")
+    command = " ".join(prepared["head_start_ray_commands"])
+    assert all(f"{name}={value}" in command for name, value in timeouts.CORE.items())
+    twin = yaml.safe_load((ROOT / "deploy" / "kuberay.yaml").read_text())
+    (head,) = twin["spec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in head["env"]}
+    assert timeouts.CORE.items() <= environment.items()

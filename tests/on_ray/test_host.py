@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from medgan_ray.on_ray import gauges
-from tests.on_ray import nodes
+from medgan_ray.on_ray import gauges, timeouts
+from tests.on_ray import hosts, nodes
 
 WITHIN_S = 30
 """A notice of preemption must become a checkpoint in this time."""
@@ -89,3 +89,11 @@ def test_a_drained_node_asks_every_rank_for_one_checkpoint(tmp_path: Path) -> No
     answers = [(tmp_path / f"noticed-{rank}").read_text().split() for rank in range(2)]
     assert all(float(noticed) - began < WITHIN_S for noticed, _ in answers), answers
     assert [again for _, again in answers] == ["False", "False"], "one notice, one checkpoint"
+
+
+def test_the_page_on_clusters_names_every_gauge_and_port() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cluster.md").read_text()
+    assert all(f"`ray_{gauges.PREFIX}{name}`" in page for name in gauges.DESCRIPTIONS)
+    for name, port in (hosts.PORTS | hosts.HEAD_PORTS).items():
+        assert f"--{name}={port}" in page
+    assert all(f"{name}={value}" in page for name, value in timeouts.CORE.items())
