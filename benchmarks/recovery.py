@@ -10,6 +10,7 @@ noticed after 600 s.
 """
 
 import argparse
+import collections
 import os
 import statistics
 import subprocess
@@ -56,27 +57,34 @@ def _after(training: nodes.Training, fault: Any) -> tuple[float, float]:
 
 
 def faults(times: int) -> None:
-    """Print the table of recoveries."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in GOALS}
+    """Print each recovery as it comes, then the table of medians."""
+    found = collections.defaultdict[str, list[tuple[float, float]]](list)
     with tempfile.TemporaryDirectory() as temporary, nodes.cluster(Path(temporary)) as cluster:
+
+        def lose() -> None:
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+        every = {
+            "worker killed": nodes.kill_worker,
+            "worker stopped": nodes.stop_worker,
+            "node lost": lose,
+            "node joined": lambda: nodes.add(cluster),
+        }
         training = _begin(Path(temporary))
         for _ in range(times):
-            found["worker killed"].append(_after(training, nodes.kill_worker))
-            found["worker stopped"].append(_after(training, nodes.stop_worker))
-
-            def lose() -> None:
-                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-
-            found["node lost"].append(_after(training, lose))
-            _after(training, lambda: nodes.add(cluster))  # grow again
+            for name, fault in every.items():
+                found[name].append(_after(training, fault))
+                noticed, again = found[name][-1]
+                load = os.getloadavg()[0]
+                print(f"{name}: noticed {noticed:.1f} s, running again {again:.1f} s (load {load:.1f})", flush=True)
         training.watch.stop = True
         training.ended()
-    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {times} times each")
-    print(f"{'fault':16} {'noticed, s':>12} {'running again, s':>18} {'goal':>6}   all")
+    print(f"\nMedians of {times} on {os.cpu_count()} cores")
+    print(f"{'fault':16} {'noticed, s':>12} {'running again, s':>18} {'goal':>6}")
     for name, pairs in found.items():
         noticed, again = (statistics.median(column) for column in zip(*pairs, strict=True))
-        every = " ".join(f"{each[1]:.1f}" for each in pairs)
-        print(f"{name:16} {noticed:12.1f} {again:18.1f} {GOALS[name]:6.0f}   {every}")
+        goal = f"{GOALS[name]:6.0f}" if name in GOALS else ""
+        print(f"{name:16} {noticed:12.1f} {again:18.1f} {goal}")
 
 
 def false_alarm(minutes: float) -> None:

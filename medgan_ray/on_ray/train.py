@@ -10,12 +10,10 @@ a killed worker or a killed driver, goes on from the newest whole one. Ray's sto
 import contextlib
 import dataclasses
 import os
-import queue
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from medgan_ray.artifacts import checkpoints, runs
 from medgan_ray.config import expand
@@ -23,6 +21,7 @@ from medgan_ray.errors import Interrupted, MedganError, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.on_ray import elastic, session, timeouts
 from medgan_ray.on_ray.host import RayHost
+from medgan_ray.on_ray.interrupt import interruptible
 from medgan_ray.on_ray.settings import PlacedConfig
 from medgan_ray.store import is_remote, open_store
 from medgan_ray.verbs.config import Config
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     import ray.train
 
     from medgan_ray.on_ray.board import Board
-
-Value = TypeVar("Value")
 
 CONTROLLER_FAILURES = 3
 """How often placing the workers may fail, such as for want of room."""
@@ -59,7 +56,7 @@ def train(
 
     Raises:
         MedganError: what a rank refused, or why the run could not be placed.
-        Interrupted: on Ctrl-C; committed checkpoints are kept.
+        Interrupted: on Ctrl-C, at once; on SIGTERM, after a checkpoint. Committed checkpoints are kept.
     """
     settings = placed(config)
     dataset, run = absolute(dataset), absolute(run)
@@ -243,7 +240,11 @@ def _fit(job: _Job, scaling_config: "ray.train.ScalingConfig", host: Host | None
     with contextlib.ExitStack() as stack, _refusals(board):
         for each in surroundings:
             stack.enter_context(each)
-        return _interruptible(trainer.fit)
+        result, asked = interruptible(trainer.fit, lambda: board.put("stop", True))
+    seen: TrainResult = result.return_value
+    if asked and not seen.complete:
+        raise Interrupted(f"stopped at {seen.images} images", job.run, "the same command goes on from here")
+    return result
 
 
 @contextlib.contextmanager
@@ -269,26 +270,6 @@ def _first_cause(error: BaseException) -> str:
     cause = next(iter(failures.values())) if failures else error
     lines = [line for line in str(cause).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(cause).__name__
-
-
-def _interruptible(function: Callable[[], Value]) -> Value:
-    """Call ``function`` in a thread, so that Ctrl-C reaches this one at once and Ray installs no handler of its own."""
-    answer: queue.Queue[tuple[Value | None, BaseException | None]] = queue.Queue()
-
-    def call() -> None:
-        try:
-            answer.put((function(), None))
-        except BaseException as error:
-            answer.put((None, error))
-
-    threading.Thread(target=call, name="medgan-ray-fit", daemon=True).start()
-    try:
-        value, error = answer.get()
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted", "", "the same command goes on from the newest checkpoint") from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
 
 
 def _on_rank(config: dict[str, Any]) -> TrainResult | None:

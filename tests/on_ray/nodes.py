@@ -20,7 +20,7 @@ from medgan_ray.host import LocalHost
 from medgan_ray.on_ray import session
 from medgan_ray.on_ray.train import train
 
-WITHIN_S = 150.0
+WITHIN_S = 240.0
 
 
 def in_child(function: Callable[..., Any], *words: Any) -> Any:

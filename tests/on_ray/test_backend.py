@@ -52,3 +52,10 @@ def test_two_workers_reduce_and_serve_answers_on_loopback_alone(
     assert results[0].return_value == 3.0
     assert sum(len(names) for names in found.values()) >= 5, found
     assert set(found) == {"127.0.0.1"}, found
+
+
+def test_gloo_is_given_the_interface_of_the_nodes_address() -> None:
+    from medgan_ray.on_ray.backend import interface_of
+
+    assert interface_of("127.0.0.1") == "lo"
+    assert interface_of("192.0.2.1") is None, "an address of documentation, nobody's"
