@@ -17,9 +17,8 @@ PREFIX = "medgan_"
 DESCRIPTIONS = {
     "images": "Images seen.",
     "images_per_s": "Images seen in a second, over all workers.",
-    "augment_probability": "Probability of an augmentation.",
-    "cache_hits": "Share of shards that stood in the cache when they were needed, 0 to 1.",
-    "checkpoint_lag_s": "Seconds since the newest committed checkpoint.",
+    "images_since_checkpoint": "Images seen since the newest checkpoint was taken.",
+    "rate_factor": "What guards have made of the learning rate; 1 if nothing.",
     "score": "Score of the newest checkpoint; lower is better.",
     "workers": "Workers of the group.",
 }

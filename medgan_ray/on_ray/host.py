@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from medgan_ray.on_ray.board import Board
 
 PROGRESS_S = 1.0
+REMIND_S = 10.0
 
 
 class RayHost:
@@ -30,6 +31,7 @@ class RayHost:
         self._reported, self._asked, self._stop = 0.0, 0.0, False
         self._noticed: Any = None
         self._heeded: Any = None
+        self._remind = 0.0
 
     def report(self, images: int, figures: dict[str, float], checkpoint: str | None) -> None:
         """Report to Ray on every rank (it is a barrier), and to the driver from rank 0."""
@@ -61,13 +63,17 @@ class RayHost:
         return self._stop
 
     def should_checkpoint(self) -> bool:
-        """Say whether a node of this run is to be taken away and no checkpoint was reported since that was known.
+        """Say whether a node of this run is to be taken away; once a notice, and again where nothing is reported.
 
         Ray's ``get_preemption_info`` is a barrier that all ranks must enter equally often; this reads what it would
         send, on this rank alone, so ranks may differ for a moment and must agree before they act.
         """
-        self._noticed = session.private("train_context")().preemption_context.preemption_info
-        return self._noticed is not None and self._noticed != self._heeded
+        notice = session.private("train_context")().preemption_context.preemption_info
+        now = time.monotonic()
+        if notice is None or notice == self._heeded or (notice == self._noticed and now < self._remind):
+            return False
+        self._noticed, self._remind = notice, now + REMIND_S
+        return True
 
     def log(self, text: str) -> None:
         """Pass a line to the driver; ranks other than 0 sign theirs."""

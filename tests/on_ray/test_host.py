@@ -45,7 +45,7 @@ def _on_rank(config: dict[str, Any]) -> None:
     while not host.should_checkpoint():
         time.sleep(0.1)
     noticed = time.time()
-    assert host.should_checkpoint(), "until it is answered"
+    assert not host.should_checkpoint(), "once a notice"
     host.report(8, {"score": 1.0}, "checkpoint")
     (folder / f"noticed-{host.rank}").write_text(f"{noticed} {host.should_checkpoint()}")
 
