@@ -46,7 +46,7 @@ class GenerateTask:
         for network in self.networks.values():
             network.to(self.device, self.dtype)
             _channels_last(network)
-        self._augment = Augment(augment, manifest.size)
+        self._augment = Augment(augment, manifest.size, manifest.modality)
 
     def trained(self, phase: str) -> nn.Module:
         """Return the network of this phase: the one of the same name."""
@@ -103,12 +103,14 @@ class GenerateTask:
         return {"loss": terms.adversarial.sum() / share.global_batch}
 
     def _augmentation(self, phase: str, share: Share, probability: float) -> "_Alternating":
-        width = self._augment.draws_width
-        draws = (
-            self._tensor(seeds.uniform(share.positions, width, *self._keys, "augment", phase, kind))
-            for kind in ("real", "fake")
-        )
-        return _Alternating(self._augment, draws, probability)
+        return _Alternating(self._augment, self._augmentation_draws(phase, share), probability)
+
+    def _augmentation_draws(self, phase: str, share: Share) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for kind in ("real", "fake"):
+            keys = (*self._keys, "augment", phase, kind)
+            noise = self._augment.draw_noise(share.positions, share.samples.image.shape[1], *keys)
+            draws = self._augment.draw(share.positions, *keys)
+            yield self._tensor(draws), None if noise is None else self._tensor(noise)
 
     def _images(self, stored: NDArray[np.uint16]) -> Tensor:
         images = self._tensor(stored.astype(np.float32))
@@ -132,11 +134,12 @@ def _channels_last(network: nn.Module) -> None:
 class _Alternating:
     """The augmentation of a phase: the first call takes the draws of the reals, the second those of the fakes."""
 
-    def __init__(self, augment: Augment, draws: Iterator[Tensor], probability: float) -> None:
+    def __init__(self, augment: Augment, draws: Iterator[tuple[Tensor, Tensor | None]], probability: float) -> None:
         self._augment, self._draws, self._probability = augment, draws, probability
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self._augment.apply(images, next(self._draws), self._probability)
+        draws, noise = next(self._draws)
+        return self._augment.apply(images, draws, self._probability, noise)
 
 
 def _placement(precision: str) -> tuple[torch.device, torch.dtype, bool]:
