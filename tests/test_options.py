@@ -19,8 +19,9 @@ train.loss train.lr train.lr_final train.beta2 train.beta2_final train.gamma tra
 train.ema_share
 train.penalty_every train.checkpoint_images train.keep_checkpoints train.keep_every
 train.micro_batch train.most_rollbacks train.log_images train.figure_samples
-train.floor_draws train.precision train.writers
-augment.probability augment.shift augment.flip augment.rotate_degrees augment.scale
+train.floor_draws train.precision train.init_from train.freeze_discriminator train.writers
+augment.probability augment.control augment.target augment.speed_images
+augment.shift augment.flip augment.rotate_degrees augment.scale
 augment.brightness augment.contrast augment.noise augment.cutout
 ray.gpus_per_worker ray.cpus_per_worker ray.shared_paths ray.max_failures ray.collective_timeout_s
 ray.worker_health_check_timeout_s ray.worker_group_start_timeout_s ray.elastic_resize_monitor_interval_s

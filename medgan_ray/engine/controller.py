@@ -18,14 +18,35 @@ both signals and drives p by r_t; MOST keeps augmentations from leaking into the
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 MOST = 0.8
+STEP = 0.05
 FEWEST_HELD_OUT = 30
 """Held-out scans below which r_v would be noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How the probability follows a signal.
+
+    Attributes:
+        signal: ``r_v``, or ``r_t`` under an absolute loss.
+        target: the signal's value at which the probability stays.
+        speed: images in which the probability moves by 1.
+    """
+
+    signal: Literal["r_v", "r_t"]
+    target: float
+    speed: float
+
+    @property
+    def interval(self) -> float:
+        """Images between two looks, between which the probability moves by ``STEP``."""
+        return self.speed * STEP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +87,17 @@ def sign_of_real(train: ArrayLike) -> float:
     return float(np.sign(real).mean()) if len(real) else math.nan
 
 
-def adapt(control: Control, signal: float, images: int, target: float, speed: float) -> Control:
+def adapt(control: Control, signal: float, images: int, rule: Rule) -> Control:
     """Return the state after a look at ``images`` images seen.
 
     Args:
         control: the state before.
-        signal: r_v or r_t; NaN leaves the probability as it is.
+        signal: the one that the rule names; NaN leaves the probability as it is.
         images: images seen by now, no fewer than ``control.images``.
-        target: the signal's value at which the probability stays.
-        speed: images in which the probability moves by 1.
+        rule: target and speed.
     """
     if not math.isfinite(signal):
         return Control(control.probability, float(images))
-    step = math.copysign((images - control.images) / speed, signal - target) if signal != target else 0.0
+    away = signal - rule.target
+    step = math.copysign((images - control.images) / rule.speed, away) if away else 0.0
     return Control(min(MOST, max(0.0, control.probability + step)), float(images))

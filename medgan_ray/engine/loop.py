@@ -133,7 +133,7 @@ class _Loop:
 
     def _gradients(self, phase: str, share: Share, values: Values) -> list[Tensor]:
         """Return this rank's part of the gradients, added up over micro-batches."""
-        parameters = list(self.task.trained(phase).parameters())
+        parameters = list(self.state.parameters(phase).values())
         total: list[Tensor] = []
         for part in share.parts(self.plan.train.micro_batch):
             losses = self.task.losses(phase, part, values)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medgan_ray.errors import InputError
 from medgan_ray.tasks.protocol import Task, Values
@@ -24,12 +24,16 @@ class State:
         self.task = task
         self.facts: dict[str, Any] = {"rate": 1.0, "rollbacks": 0, "tally": {}}
         self.optimizers = {
-            phase: torch.optim.Adam(task.trained(phase).parameters(), betas=(0.0, 0.9), eps=1e-8, fused=True)
+            phase: torch.optim.Adam(self.parameters(phase).values(), betas=(0.0, 0.9), eps=1e-8, fused=True)
             for phase in task.phases
         }
 
+    def parameters(self, phase: str) -> dict[str, nn.Parameter]:
+        """Return what a phase trains, by name: all of its network but the frozen layers."""
+        return {name: each for name, each in self.task.trained(phase).named_parameters() if each.requires_grad}
+
     def step(self, phase: str, gradients: list[Tensor], values: Values) -> None:
-        """Take one optimizer's step with these gradients, in the order of the network's parameters."""
+        """Take one optimizer's step with these gradients, in the order of ``parameters``."""
         optimizer = self.optimizers[phase]
         group = optimizer.param_groups[0]
         group["lr"], group["betas"] = values.lr * self.facts["rate"], (0.0, values.beta2)
@@ -41,7 +45,7 @@ class State:
         """Return everything by name: ``networks/NAME/…`` and ``optimizers/PHASE/PARAMETER/…``."""
         found = {f"networks/{key}": value for key, value in self.weights().items()}
         for phase, optimizer in self.optimizers.items():
-            for name, parameter in self.task.trained(phase).named_parameters():
+            for name, parameter in self.parameters(phase).items():
                 state = optimizer.state[parameter]
                 for moment in _MOMENTS:
                     found[f"optimizers/{phase}/{name}/{moment}"] = state.get(moment, torch.zeros_like(parameter))
@@ -77,7 +81,7 @@ class State:
         for network, module in self.task.networks.items():
             module.load_state_dict({name: tensors[f"networks/{network}/{name}"] for name in module.state_dict()})
         for phase, optimizer in self.optimizers.items():
-            for name, parameter in self.task.trained(phase).named_parameters():
+            for name, parameter in self.parameters(phase).items():
                 prefix = f"optimizers/{phase}/{name}"
                 optimizer.state[parameter] = {
                     "step": tensors[f"{prefix}/step"].clone(),

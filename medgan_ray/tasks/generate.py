@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from medgan_ray import seeds
 from medgan_ray.dataset.manifest import Manifest
-from medgan_ray.models import catalog, condition, ema
+from medgan_ray.dataset.shards import Samples
+from medgan_ray.models import catalog, condition, ema, freeze
 from medgan_ray.models.augment import Augment, AugmentSettings
 from medgan_ray.models.catalog import ModelSettings, Shape
 from medgan_ray.models.losses import OBJECTIVES
@@ -42,6 +43,7 @@ class GenerateTask:
             "discriminator": networks.discriminator,
             "average": copy.deepcopy(networks.generator).requires_grad_(False),
         }
+        self.frozen = _freeze(networks.discriminator, train.freeze_discriminator, shape, condition.width(self._classes))
         self.device, self.dtype, self._autocast = _placement(train.precision)
         for network in self.networks.values():
             network.to(self.device, self.dtype)
@@ -75,6 +77,21 @@ class GenerateTask:
             noise = self._tensor(seeds.normal(positions[rows], self._latent, "preview"))
             images = self.networks["average"](noise, self._condition(labels[rows]))
             parts.append(images.float().clamp(-1, 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def probe(self, samples: Samples, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the discriminator's logits [n] of images that are not augmented. See ``protocol.Task``."""
+        parts = [np.empty(0, np.float32)]
+        for start in range(0, len(samples), SAMPLE_BATCH):
+            rows = slice(start, start + SAMPLE_BATCH)
+            labels = self._condition(samples.label[rows])
+            if positions is None:
+                images = self._images(samples.image[rows])
+            else:
+                noise = self._tensor(seeds.normal(positions[rows], self._latent, "probe"))
+                images = self.networks["generator"](noise, labels)
+            parts.append(self.networks["discriminator"](images, labels).float().cpu().numpy())
         return np.concatenate(parts)
 
     def _discriminator(
@@ -129,6 +146,17 @@ def _channels_last(network: nn.Module) -> None:
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _freeze(discriminator: nn.Module, layers: int, shape: Shape, condition_width: int) -> frozenset[str]:
+    """Exempt the earliest layers from training; return the names of their parameters."""
+    if not layers:
+        return frozenset()
+    inputs = torch.zeros(1, *shape), torch.zeros(1, condition_width)
+    names = frozenset(freeze.earliest(discriminator, layers, *inputs))
+    for name in names:
+        discriminator.get_parameter(name).requires_grad_(False)
+    return names
 
 
 class _Alternating:

@@ -60,6 +60,10 @@ class TrainSettings(Section):
     """Draws of real images that the real-to-real floors are averaged over."""
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
+    init_from: str = ""
+    """Start from the weights of another run, or of a version's folder, wherever names and shapes fit; empty: afresh."""
+    freeze_discriminator: int = Field(default=0, ge=0)
+    """Earliest layers of a discriminator taken over from a run that stay as they are (FreezeD)."""
     writers: tuple[str, ...] = ("tensorboard",)
     """Where figures and previews go beside metrics.jsonl: tensorboard, mlflow, wandb, or what a package brings."""
 
@@ -119,3 +123,10 @@ class Task(Protocol):
 
     def sample(self, positions: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return images [n, C, H, W] in [-1, 1] for fixed noise at ``positions`` and labels [n, L]."""
+
+    def probe(self, samples: Samples, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the discriminator's logits [n], in float32 and without augmentation.
+
+        Of the samples' images; where ``positions`` are given, of generated ones with the fixed noise there and the
+        samples' labels.
+        """

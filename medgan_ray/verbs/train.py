@@ -11,10 +11,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medgan_ray import __version__
-from medgan_ray.artifacts import runs
+from medgan_ray.artifacts import checkpoints, runs, transfer
+from medgan_ray.artifacts.tensors import weights_sha256
 from medgan_ray.config import Section
 from medgan_ray.dataset.batches import Dataset, open_dataset
 from medgan_ray.engine import writers
@@ -22,7 +23,7 @@ from medgan_ray.errors import InputError, Interrupted, ShardSkipped, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.models import catalog
 from medgan_ray.models.catalog import Shape
-from medgan_ray.store import open_store
+from medgan_ray.store import Store, open_store
 from medgan_ray.tasks import presets
 from medgan_ray.verbs.config import FREE_WHEN_RESUMED, Config
 
@@ -30,6 +31,13 @@ WALK = "previews/walk.gif"
 WALK_WIDTH, WALK_SIDE, MOST_WALKERS = 256, 128, 4
 """Pixels of the whole picture across and of an image's longer side, and images in it, at most."""
 WALK_FRAME_MS, WALK_BYTES = 80, 2_000_000
+
+if TYPE_CHECKING:
+    from medgan_ray.tasks.generate import GenerateTask
+
+_INIT = "init_weights"
+_FREE = FREE_WHEN_RESUMED | {"dataset", "train.init_from"}
+"""The same weights may stand elsewhere by now: what is compared is their digest."""
 
 
 class TrainResult(Section):
@@ -80,7 +88,8 @@ def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = No
     options, store = _settled(options, opened), open_store(run)
     writers.check(options.train.writers, store)
     asked = options.model_dump(mode="json")
-    new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, FREE_WHEN_RESUMED | {"dataset"})
+    asked["train"] |= _first_weights(store, opened, options)
+    new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, _FREE)
     done = None if new else runs.read_json(store, runs.RESULT)
     if not done or done["images"] < options.images:
         return None
@@ -104,6 +113,7 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     if host.rank == 0:
         host.log(_recipe(options))
     task = GenerateTask(opened.manifest, options.model, options.train, options.augment, options.seed)
+    _start_from(task, store, host)
     plan = Plan(
         images=options.images,
         batch=options.batch,
@@ -147,6 +157,8 @@ def _check(dataset: Dataset, options: Config) -> None:
     if options.size and tuple(options.size) != tuple(dataset.manifest.size):
         height, width = dataset.manifest.size
         raise UsageError(f"size={list(options.size)}", dataset.store.uri, f"the dataset's is [{height},{width}]")
+    if options.train.freeze_discriminator and not options.train.init_from:
+        raise UsageError("frozen layers that nothing has trained", "train.freeze_discriminator", "set train.init_from")
     if not len(dataset.split("train")):
         raise InputError("no training scans", dataset.store.uri, "ingest more scans")
 
@@ -162,6 +174,40 @@ def _recipe(options: Config) -> str:
     model, train = options.model, options.train
     widths = f"{model.generator_width}/{model.discriminator_width} wide, " if model.generator_width else ""
     return f"{model.name}, {widths}{train.loss} loss, gamma {train.gamma:g} to {train.gamma_final:g}"
+
+
+def _first_weights(run: Store, dataset: Dataset, options: Config) -> dict[str, str]:
+    """Return the SHA-256 of the weights to start from, as ``run.json`` records it; a new run gets its copy of them.
+
+    Raises:
+        UsageError: if they fit these networks nowhere.
+        InputError: if there are none, or they are corrupt.
+    """
+    uri = options.train.init_from
+    if not uri:
+        return {}
+    there = runs.read_json(run, runs.RUN)
+    if there and there["config"]["train"].get("init_from") == uri:
+        return {_INIT: there["config"]["train"][_INIT]}  # what became of the other run no longer matters
+
+    from medgan_ray.tasks.generate import GenerateTask
+
+    donor = transfer.read(uri)
+    if donor.model != options.model.name:
+        raise UsageError(f"weights of {donor.model!r} for {options.model.name!r}", uri, f"set model.name={donor.model}")
+    task = GenerateTask(dataset.manifest, options.model, options.train, options.augment, options.seed)
+    transfer.fit(task.networks, donor.tensors, task.frozen)
+    return {_INIT: weights_sha256(donor.tensors) if there else transfer.keep(run, donor)}
+
+
+def _start_from(task: "GenerateTask", run: Store, host: Host) -> None:
+    """Give a new run its first weights; one with a checkpoint has its own."""
+    digest = runs.read(run)["config"]["train"].get(_INIT)
+    if not digest or checkpoints.names(run):
+        return
+    fresh = transfer.fit(task.networks, transfer.kept(run, digest), task.frozen)
+    if host.rank == 0:
+        host.log(f"starts from weights {digest[:12]}; afresh: {', '.join(fresh) or 'nothing'}")
 
 
 def _facts(dataset: Dataset, options: Config) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from medgan_ray.engine.controller import MOST, Control, adapt, held_out_gap, sign_of_real
+from medgan_ray.engine.controller import MOST, Control, Rule, adapt, held_out_gap, sign_of_real
 
 DRAW = np.random.default_rng(0)
+RULE, FAST = Rule("r_v", 0.3, 20_000), Rule("r_v", 0.3, 10_000)
 TRAIN, VAL, FAKE = DRAW.normal(2.0, 1, 200), DRAW.normal(1.4, 1, 200), DRAW.normal(0.0, 1, 200)
 
 
@@ -41,23 +42,23 @@ def test_a_lead_below_its_standard_error_says_nothing():
 
 def test_p_moves_towards_the_target_by_the_images_seen():
     control = Control()
-    control = adapt(control, 0.5, 2_000, target=0.3, speed=20_000)
+    control = adapt(control, 0.5, 2_000, RULE)
     assert control == Control(0.1, 2_000)
-    control = adapt(control, 0.9, 6_000, target=0.3, speed=20_000)
+    control = adapt(control, 0.9, 6_000, RULE)
     assert control.probability == pytest.approx(0.3) and control.images == 6_000
-    assert adapt(control, 0.1, 8_000, target=0.3, speed=20_000).probability == pytest.approx(0.2)
-    assert adapt(control, 0.3, 8_000, target=0.3, speed=20_000).probability == pytest.approx(0.3)
+    assert adapt(control, 0.1, 8_000, RULE).probability == pytest.approx(0.2)
+    assert adapt(control, 0.3, 8_000, RULE).probability == pytest.approx(0.3)
 
 
 def test_p_stays_within_its_bounds():
-    assert adapt(Control(0.01, 0), 0.0, 10_000, target=0.3, speed=20_000).probability == 0
-    assert adapt(Control(0.7, 0), 1.0, 10_000, target=0.3, speed=20_000).probability == MOST == 0.8
+    assert adapt(Control(0.01, 0), 0.0, 10_000, RULE).probability == 0
+    assert adapt(Control(0.7, 0), 1.0, 10_000, RULE).probability == MOST == 0.8
 
 
 def test_a_look_that_says_nothing_holds_p_and_is_not_made_up_for_later():
-    held = adapt(Control(0.2, 1_000), math.nan, 9_000, target=0.3, speed=10_000)
+    held = adapt(Control(0.2, 1_000), math.nan, 9_000, FAST)
     assert held == Control(0.2, 9_000)
-    assert adapt(held, 1.0, 10_000, target=0.3, speed=10_000).probability == pytest.approx(0.3)
+    assert adapt(held, 1.0, 10_000, FAST).probability == pytest.approx(0.3)
 
 
 def test_the_state_survives_a_checkpoint_exactly():

@@ -1,0 +1,106 @@
+"""Weights that a new run starts from: of another run, or of a published version, which holds a generator alone.
+
+    RUN/init/SHA256.safetensors   generator/… and, if they came from a run, discriminator/…; named by ``weights_sha256``
+
+They are copied when the run begins, so that nothing it does depends on what becomes of the other run.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from medgan_ray.artifacts import checkpoints, runs
+from medgan_ray.artifacts.tensors import from_bytes, to_bytes, weights_sha256
+from medgan_ray.artifacts.versions import DESCRIPTION, read_model
+from medgan_ray.errors import InputError, UsageError
+from medgan_ray.store import Store, open_store
+
+FOLDER = "init"
+_DISCRIMINATOR = "networks/discriminator/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Donor:
+    """Weights to start from: where they stood, the name of their networks, tensors ``NETWORK/…``."""
+
+    uri: str
+    model: str
+    tensors: dict[str, Tensor]
+
+
+def read(uri: str, log: Callable[[str], None] = lambda text: None) -> Donor:
+    """Return the weights that a run or the folder of a version holds.
+
+    The generator is the averaged one of the run's best checkpoint, or the version's. The discriminator is that of the
+    run's newest whole checkpoint: the one that has seen most.
+
+    Raises:
+        InputError: if ``uri`` is neither, or it is corrupt.
+        StoreError: if the store fails.
+    """
+    store = open_store(uri)
+    is_run = store.exists(runs.RUN)
+    folder = store.child("best") if is_run else store
+    if not folder.exists(DESCRIPTION):
+        what = "no checkpoint yet" if is_run else "neither a run nor a version of a model"
+        raise InputError(what, uri, "give train.init_from a run, or the folder that holds a version's model.json")
+    weights, description = read_model(folder)
+    tensors = {f"generator/{name}": value for name, value in weights.items()}
+    found = checkpoints.newest(store, log) if is_run else None
+    for name, value in (found.tensors if found else {}).items():
+        if name.startswith(_DISCRIMINATOR):
+            tensors[f"discriminator/{name.removeprefix(_DISCRIMINATOR)}"] = value
+    return Donor(uri, str(description.model.get("name", "")), tensors)
+
+
+def keep(run: Store, donor: Donor) -> str:
+    """Copy the weights into a run that begins; return their SHA-256."""
+    digest = weights_sha256(donor.tensors)
+    run.replace(f"{FOLDER}/{digest}.safetensors", to_bytes(donor.tensors))
+    return digest
+
+
+def kept(run: Store, digest: str) -> dict[str, Tensor]:
+    """Return the weights that ``keep`` copied.
+
+    Raises:
+        InputError: if they are missing or do not match the digest.
+    """
+    key = f"{FOLDER}/{digest}.safetensors"
+    tensors = from_bytes(run.read(key), f"{run.uri}/{key}")
+    if weights_sha256(tensors) != digest:
+        raise InputError("weights do not match their SHA-256", f"{run.uri}/{key}", "give the run another name")
+    return tensors
+
+
+def fit(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], frozen: frozenset[str]) -> list[str]:
+    """Copy weights into networks of the same names wherever name and shape fit; return the names that start afresh.
+
+    Args:
+        networks: ``generator``, ``discriminator`` and, if there is one, ``average``, which begins as the generator.
+        tensors: ``NETWORK/…``, as ``Donor`` holds them.
+        frozen: names of the discriminator's parameters that will not be trained.
+
+    Raises:
+        UsageError: if no weight of the generator fits, or one that is frozen does not.
+    """
+    fresh = []
+    for network in ("generator", "discriminator"):
+        own = networks[network].state_dict()
+        given = {name: tensors.get(f"{network}/{name}") for name in own}
+        fitting = {name: value for name, value in given.items() if value is not None and value.shape == own[name].shape}
+        if network == "generator" and not any(value.ndim > 1 for value in fitting.values()):
+            raise UsageError("no weight fits the generator", "train.init_from", "give it the same model and size")
+        missing = sorted(frozen - fitting.keys()) if network == "discriminator" else []
+        if missing:
+            advice = "give a run of the same channels and layers, or freeze fewer"
+            raise UsageError(f"{missing[0]} would be frozen and is not there", "train.init_from", advice)
+        with torch.no_grad():
+            for name, value in fitting.items():
+                own[name].copy_(value)
+        fresh += [f"{network}/{name}" for name in own if name not in fitting]
+    if "average" in networks:
+        networks["average"].load_state_dict(networks["generator"].state_dict())
+    return fresh
