@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 MOST = 0.8
+RELATIVE_TARGET, SIGN_TARGET = 0.5, 0.6
+"""Of r_v, measured in ``benchmarks/small_data.py``; of r_t, Karras et al."""
 STEP = 0.05
 FEWEST_HELD_OUT = 30
 """Held-out scans below which r_v would be noise."""

@@ -5,6 +5,7 @@ dies goes on from its newest whole checkpoint and ends with the same weights.
 """
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -18,10 +19,12 @@ from medgan_ray.artifacts import checkpoints, versions
 from medgan_ray.artifacts.runs import RESULT, read_json, write_json
 from medgan_ray.artifacts.tensors import weights_sha256
 from medgan_ray.dataset.batches import Dataset
-from medgan_ray.engine import guards, keeper, schedules
+from medgan_ray.engine import controller, guards, keeper, schedules
+from medgan_ray.engine.controller import Control, Rule
 from medgan_ray.engine.guards import Decision
 from medgan_ray.engine.means import Means
 from medgan_ray.engine.plan import Outcome, Plan
+from medgan_ray.engine.probe import Probe
 from medgan_ray.engine.ranks import Ranks
 from medgan_ray.engine.record import Record
 from medgan_ray.engine.state import State
@@ -34,6 +37,8 @@ from medgan_ray.tasks.protocol import Share, Task, Values
 LOOK_STEPS = 16
 LOOK_S = 5.0
 PREVIEWS = 24
+CONTROL, SIGNALS = "control", "signals"
+"""Of the facts: the controller's state, and what it saw last."""
 ROLLBACK_RATE = 0.5
 _NONE: dict[str, Any] = {"figures": {}, "not_applicable": "the run is not complete"}
 
@@ -68,9 +73,12 @@ class _Loop:
         if self.ranks.rank == 0:
             self.record, self.keeper = self._writers()
         self.watch = Watch(dataset, "val", plan.train, store, self.ranks)
+        self.probe = Probe(dataset, self.ranks)
+        self.rule = self.probe.rule(plan.rule)
         if self.ranks.rank == 0:
             small = guards.before(plan.images, len(split), plan.augment) if not self.images else []
-            for text in filter(None, (self.watch.not_applicable, *small)):
+            kept = "" if self.rule == plan.rule else f"augmentation follows the schedule: {self.probe.not_applicable}"
+            for text in filter(None, (self.watch.not_applicable, kept, *small)):
                 host.log(text)
         self.unreported: tuple[int, dict[str, float]] | None = None
         self.began = time.monotonic()
@@ -82,6 +90,8 @@ class _Loop:
             self._checkpoint({}, judged=False)  # where a guard goes back to that has nothing newer
         while self.images < plan.total:
             self._step()
+            if self.rule and plan.looks(self.images, self.rule.interval):
+                self._adapt(self.rule)
             if plan.logged(self.images) and self._obey(self._log()):
                 continue
             if plan.scheduled(self.images) and self._obey(self._measured_checkpoint()):
@@ -120,7 +130,7 @@ class _Loop:
 
     def _step(self) -> None:
         plan = self.plan
-        values = schedules.values(plan.train, plan.augment, self.images, plan.total, plan.batch)
+        values = self._values()
         positions = self.ranks.positions(self.images, plan.batch)
         for phase in self.task.phases:
             split, order = self.data[phase]
@@ -130,6 +140,25 @@ class _Loop:
         self.means.step()
         self.task.after_step(values)
         self.images += plan.batch
+
+    def _values(self) -> Values:
+        """Return the values of the step to come."""
+        plan = self.plan
+        values = schedules.values(plan.train, plan.augment, self.images, plan.total, plan.batch)
+        return dataclasses.replace(values, augment=self._control().probability) if self.rule else values
+
+    def _control(self) -> Control:
+        return Control.of(self.state.facts.get(CONTROL, {}))
+
+    def _adapt(self, rule: Rule) -> None:
+        """Have the augmentation follow what the discriminator makes of training and of held-out scans."""
+        signals = self.probe.signals(self.task)
+        control = controller.adapt(self._control(), signals.get(rule.signal, math.nan), self.images, rule)
+        self.state.facts = {**self.state.facts, CONTROL: control.facts(), SIGNALS: _finite(signals)}
+
+    def _augmentation(self) -> dict[str, float]:
+        """Return the chance of augmentation and the signals at the last look, if there was one."""
+        return {"augment_p": self._values().augment, **self.state.facts.get(SIGNALS, {})}
 
     def _gradients(self, phase: str, share: Share, values: Values) -> list[Tensor]:
         """Return this rank's part of the gradients, added up over micro-batches."""
@@ -152,7 +181,7 @@ class _Loop:
         self.logged = now, self.images
         self.host.progress(self.images, self.plan.total, rate)
         if self.record:
-            line = {**losses, "images_per_s": rate, "rate_factor": self.state.facts["rate"]}
+            line = {**losses, "images_per_s": rate, "rate_factor": self.state.facts["rate"], **self._augmentation()}
             self.record.add(self.images, line)
             self.host.gauges({**line, "images": self.images, "images_since_checkpoint": self.images - self.taken})
         return decisions
@@ -180,8 +209,9 @@ class _Loop:
         if not self.state.finite():
             return [Decision("not_finite", "rollback", "a weight is no number", guards.LOWER_RATE)]
         began = time.monotonic()
+        self.state.facts = {**self.state.facts, SIGNALS: _finite(self.probe.signals(self.task))}
         figures = self.watch.figures(self.task)
-        decisions, tally = guards.on_figures(figures, self.state.facts["tally"])
+        decisions, tally = guards.on_figures({**figures, **self._augmentation()}, self.state.facts["tally"])
         self.state.facts = {**self.state.facts, "tally": tally}
         self._checkpoint(figures, judged=True)
         since, images = self.logged
@@ -196,7 +226,7 @@ class _Loop:
             loop = {"state": self.state.facts, "means": means}
             preview = None
             if judged:
-                self.record.add(self.images, figures)
+                self.record.add(self.images, {**figures, **self._augmentation()})
                 preview = self.task.sample(np.arange(PREVIEWS), preview_labels(self.dataset.manifest, PREVIEWS))
             tensors = self.state.snapshot()
             self.keeper.submit(keeper.Snapshot(self.images, tensors, loop, figures, judged, preview))
@@ -261,6 +291,10 @@ class _Loop:
         watch = Watch(self.dataset, "test", self.plan.train, self.store, self.ranks)
         found = {name: value for name, value in watch.figures(self.task).items() if math.isfinite(value)}
         return {"figures": found, "not_applicable": watch.not_applicable}
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 class _Pace:

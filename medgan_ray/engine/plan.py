@@ -5,6 +5,7 @@ import functools
 import math
 from typing import Any
 
+from medgan_ray.engine.controller import Rule
 from medgan_ray.tasks.protocol import TrainSettings
 
 
@@ -18,6 +19,7 @@ class Plan:
         seed: names order, noise, augmentation and first weights.
         augment: the augmentation's final probability.
         time_limit_s: stop at a checkpoint after this many seconds; 0: no limit.
+        rule: how the augmentation adapts; None: it follows its schedule.
         facts: what a model of this run is described by (see ``versions.Description``).
     """
 
@@ -28,6 +30,7 @@ class Plan:
     augment: float
     time_limit_s: float
     facts: dict[str, Any]
+    rule: Rule | None = None
 
     @functools.cached_property
     def total(self) -> int:
@@ -51,6 +54,10 @@ class Plan:
     def scheduled(self, images: int) -> bool:
         """Say whether the schedule makes a checkpoint at so many images."""
         return images % self.checkpoint_interval == 0 or images >= self.total
+
+    def looks(self, images: int, interval: float) -> bool:
+        """Say whether something that is looked at every ``interval`` images is due at so many."""
+        return images % self._whole(interval) == 0
 
     def _whole(self, images: float) -> int:
         return max(1, round(images / self.batch)) * self.batch

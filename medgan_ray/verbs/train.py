@@ -33,6 +33,7 @@ WALK_WIDTH, WALK_SIDE, MOST_WALKERS = 256, 128, 4
 WALK_FRAME_MS, WALK_BYTES = 80, 2_000_000
 
 if TYPE_CHECKING:
+    from medgan_ray.engine.controller import Rule
     from medgan_ray.tasks.generate import GenerateTask
 
 _INIT = "init_weights"
@@ -120,6 +121,7 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
         seed=options.seed,
         train=options.train,
         augment=options.augment.probability,
+        rule=_rule(options),
         time_limit_s=options.time_limit_s,
         facts=_facts(opened, options),
     )
@@ -174,6 +176,17 @@ def _recipe(options: Config) -> str:
     model, train = options.model, options.train
     widths = f"{model.generator_width}/{model.discriminator_width} wide, " if model.generator_width else ""
     return f"{model.name}, {widths}{train.loss} loss, gamma {train.gamma:g} to {train.gamma_final:g}"
+
+
+def _rule(options: Config) -> "Rule | None":
+    """Return how the augmentation adapts: by r_v, or by r_t under losses that fix the logits' level."""
+    from medgan_ray.engine.controller import RELATIVE_TARGET, SIGN_TARGET, Rule
+
+    augment, relative = options.augment, options.train.loss == "relativistic"
+    if augment.control == "schedule":
+        return None
+    target = augment.target if augment.target is not None else RELATIVE_TARGET if relative else SIGN_TARGET
+    return Rule("r_v" if relative else "r_t", target, augment.speed_images)
 
 
 def _first_weights(run: Store, dataset: Dataset, options: Config) -> dict[str, str]:
