@@ -10,6 +10,8 @@ differs from the best. ``mean`` is the score without its bounds.
 """
 
 import argparse
+import json
+import math
 import os
 import platform
 import time
@@ -20,7 +22,6 @@ import torch
 from medgan_ray import ingest_scans
 from medgan_ray.config import from_words, merge
 from medgan_ray.dataset.batches import open_dataset
-from medgan_ray.errors import Interrupted
 from medgan_ray.host import LocalHost
 from medgan_ray.verbs.train import train
 
@@ -36,27 +37,20 @@ SHOWN = ("augment_p", "r_v", "r_t", *PARTS, "power", "memorization")
 
 
 class Budget(LocalHost):
-    """Stops after CPU-seconds of this process, and keeps what is reported."""
+    """Stops after CPU-seconds of this process, and keeps what they were at each report."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._began, self._seconds = time.process_time(), seconds
-        self.rows: list[tuple[float, int, dict[str, float]]] = []
-
-    @property
-    def spent_s(self) -> float:
-        """CPU-seconds so far."""
-        return time.process_time() - self._began
+        self.spent_s: dict[int, float] = {}
 
     def should_stop(self) -> bool:
         """Say whether they are spent."""
-        return self.spent_s > self._seconds
+        return time.process_time() - self._began > self._seconds
 
     def report(self, images: int, figures: dict[str, float], checkpoint: str | None) -> None:
-        """Keep the figures."""
-        if "whole_ratio" in figures:
-            mean = (figures["whole_ratio"] + figures["patches_ratio"]) / 2
-            self.rows.append((self.spent_s, images, {**figures, "mean": mean}))
+        """Keep the time."""
+        self.spent_s[images] = time.process_time() - self._began
 
 
 def main() -> None:
@@ -78,23 +72,24 @@ def main() -> None:
     rows = {name: _measure(dataset, name, given) for name in given.settings}
     print(f"\n{'last over best':>14} " + " ".join(f"{name:>14}" for name in PARTS))
     for name, found in rows.items():
-        worse = (found[-1][2][part] / min(figures[part] for _, _, figures in found) - 1 for part in PARTS)
+        worse = (found[-1][part] / min(row[part] for row in found) - 1 for part in PARTS)
         print(f"{name:>14} " + " ".join(f"{each:>+14.1%}" for each in worse))
 
 
-def _measure(dataset: Path, name: str, given: argparse.Namespace) -> list[tuple[float, int, dict[str, float]]]:
-    """Train one setting and print its curve."""
+def _measure(dataset: Path, name: str, given: argparse.Namespace) -> list[dict[str, float]]:
+    """Train one setting and print its curve; return its figures at each checkpoint."""
     host = Budget(given.seconds)
     options = {"seed": given.seed, "train": {"checkpoint_images": 5120, "keep_checkpoints": 1}}
     run = given.out / f"{name}-seed{given.seed}-{os.getpid()}"
-    print(f"\n{name}\n{'CPU s':>6} {'images':>7} " + " ".join(f"{each:>13}" for each in SHOWN))
-    try:
-        train(str(dataset), str(run), merge(options, from_words([*SETTINGS[name], *given.options])), host)
-    except Interrupted:  # pragma: no cover - only by a person
-        raise SystemExit(130) from None
-    for seconds, images, figures in host.rows:
-        print(f"{seconds:>6.0f} {images:>7} " + " ".join(f"{figures.get(each, float('nan')):>13.3f}" for each in SHOWN))
-    return host.rows
+    print(f"\n{name}\n{'CPU s':>6} {'images':>7} " + " ".join(f"{each:>13}" for each in SHOWN), flush=True)
+    train(str(dataset), str(run), merge(options, from_words([*SETTINGS[name], *given.options])), host)
+    (log,) = (run / "log").glob("*/metrics.jsonl")
+    rows = [line for line in map(json.loads, log.read_text("utf-8").splitlines()) if "whole_ratio" in line]
+    for row in rows:
+        row["mean"] = (row["whole_ratio"] + row["patches_ratio"]) / 2
+        shown = " ".join(f"{row.get(each, math.nan):>13.3f}" for each in SHOWN)
+        print(f"{host.spent_s[row['images']]:>6.0f} {row['images']:>7} {shown}", flush=True)
+    return rows
 
 
 if __name__ == "__main__":
