@@ -30,7 +30,7 @@ SPLIT = {"val": 0.74, "test": 0.209}
 SETTINGS = {
     "none": ["augment.probability=0"],
     "schedule": ["augment.control=schedule"],
-    "adaptive": ["augment.control=adaptive"],
+    "adaptive": ["augment.control=adaptive", "augment.probability=0.5"],
 }
 PARTS = ("whole_ratio", "patches_ratio", "mean")
 SHOWN = ("augment_p", "r_v", "r_t", *PARTS, "power", "memorization")

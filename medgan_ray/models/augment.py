@@ -29,11 +29,11 @@ class AugmentSettings(Section):
     """How real and generated images are augmented before the discriminator sees them."""
 
     probability: float = pydantic.Field(0.3, ge=0, le=0.8)
-    """Chance of each operation for each image at the end of the schedule, which starts at 0."""
+    """Chance of each operation for each image at the end of the schedule, which starts at 0; adaptive: at most."""
     control: Literal["schedule", "adaptive"] = "schedule"
     """Whether the chance follows the schedule, or what the discriminator makes of held-out scans."""
     target: float | None = pydantic.Field(None, gt=0, lt=1)
-    """Adaptive: the signal at which the chance stays; null: 0.4 of r_v, or 0.6 of r_t under absolute losses."""
+    """Adaptive: the signal at which the chance stays; null: 0.5 of r_v, or 0.6 of r_t under absolute losses."""
     speed_images: int = pydantic.Field(20_000, ge=1)
     """Adaptive: images in which the chance moves by 1."""
     shift: int = pydantic.Field(3, ge=0, le=64)

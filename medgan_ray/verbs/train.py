@@ -186,7 +186,7 @@ def _rule(options: Config) -> "Rule | None":
     if augment.control == "schedule":
         return None
     target = augment.target if augment.target is not None else RELATIVE_TARGET if relative else SIGN_TARGET
-    return Rule("r_v" if relative else "r_t", target, augment.speed_images)
+    return Rule("r_v" if relative else "r_t", target, augment.speed_images, augment.probability)
 
 
 def _first_weights(run: Store, dataset: Dataset, options: Config) -> dict[str, str]:

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from medgan_ray.engine.controller import MOST, Control, Rule, adapt, held_out_gap, sign_of_real
+from medgan_ray.engine.controller import Control, Rule, adapt, held_out_gap, sign_of_real
 
 DRAW = np.random.default_rng(0)
-RULE, FAST = Rule("r_v", 0.3, 20_000), Rule("r_v", 0.3, 10_000)
+RULE, FAST = Rule("r_v", 0.3, 20_000, most=0.8), Rule("r_v", 0.3, 10_000, most=0.5)
 TRAIN, VAL, FAKE = DRAW.normal(2.0, 1, 200), DRAW.normal(1.4, 1, 200), DRAW.normal(0.0, 1, 200)
 
 
@@ -52,7 +52,8 @@ def test_p_moves_towards_the_target_by_the_images_seen():
 
 def test_p_stays_within_its_bounds():
     assert adapt(Control(0.01, 0), 0.0, 10_000, RULE).probability == 0
-    assert adapt(Control(0.7, 0), 1.0, 10_000, RULE).probability == MOST == 0.8
+    assert adapt(Control(0.7, 0), 1.0, 10_000, RULE).probability == 0.8
+    assert adapt(Control(0.4, 0), 1.0, 10_000, FAST).probability == 0.5
 
 
 def test_a_look_that_says_nothing_holds_p_and_is_not_made_up_for_later():

@@ -18,7 +18,8 @@ from tests.builders import SMALL, write_dataset
 from tests.engine.test_loop import Stopping, lines, train_on
 
 COUNTS = {"train": 60, "val": 40, "test": 24}
-ADAPTIVE = {**SMALL, "images": 320, "augment": {"control": "adaptive", "target": 0.6, "speed_images": 320}}
+AUGMENT = {"control": "adaptive", "probability": 0.8, "target": 0.6, "speed_images": 320}
+ADAPTIVE = {**SMALL, "images": 320, "augment": AUGMENT}
 """A look every 16 images, at which the chance moves by 0.05."""
 
 
@@ -74,7 +75,7 @@ def test_without_held_out_scans_the_schedule_is_kept_and_a_line_says_so(tmp_path
     write_dataset(dataset, counts={**COUNTS, "val": 29})
     host = Stopping()
     found = train(dataset, str(tmp_path / "adaptive"), ADAPTIVE, host)
-    scheduled = train(dataset, str(tmp_path / "schedule"), {**ADAPTIVE, "augment": {}})
+    scheduled = train(dataset, str(tmp_path / "schedule"), {**ADAPTIVE, "augment": {"probability": 0.8}})
     assert found.weights_sha256 == scheduled.weights_sha256
     (said,) = (said for said in host.said if "r_v" in said)
     assert said == "augmentation follows the schedule: the val split holds 29 scans, r_v needs 30"
@@ -89,3 +90,16 @@ def test_the_chance_does_not_depend_on_the_number_of_ranks_and_a_world_repeats_i
     assert np.abs(values[1:] - values[0]).max() < 1e-10 and values[0, :, 0].max() > 0
     digests = [json.loads(open_store(run).read("result.json"))["weights_sha256"] for run in runs[1:]]
     assert digests[0] == digests[1]
+
+
+def test_a_loss_that_fixes_the_logits_level_needs_no_held_out_scans(tmp_path):
+    write_dataset(str(tmp_path / "data"), counts={**COUNTS, "val": 29})
+    host, run = Stopping(), str(tmp_path / "run")
+    train(str(tmp_path / "data"), run, {**ADAPTIVE, "train": {**SMALL["train"], "loss": "hinge"}}, host)
+    assert not any("augmentation follows the schedule" in said for said in host.said)
+    chance = 0.0
+    for line in lines(run, "generator_loss"):
+        if line["images"] % 16 == 0:
+            chance = min(0.8, max(0.0, chance + (0.05 if line["r_t"] > 0.6 else -0.05)))
+        assert line["augment_p"] == pytest.approx(chance) and "r_v" not in line
+    assert chance > 0
