@@ -12,8 +12,7 @@ towards the target that is as long as the images seen since the last one:
     p <- clip(p + sign(signal - target) * images / speed, 0, most)
 
 Karras et al., "Training generative adversarial networks with limited data" (NeurIPS 2020), section 3, which defines
-both signals and drives p by r_t; ``most`` keeps augmentations from leaking into the samples: beyond 0.8 they do in any
-case, and shifts were measured to from 0.5 on.
+both signals and drives p by r_t; ``most`` keeps augmentations from leaking into the samples, which they do beyond 0.8.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 RELATIVE_TARGET, SIGN_TARGET = 0.5, 0.6
-"""Of r_v, whose quality turned at 0.5 to 0.8 (``benchmarks/small_data.py``); of r_t, as Karras et al. have it."""
+"""Of r_v, chosen in a trial of one seed (``benchmarks/small_data.py``); of r_t, as Karras et al. have it."""
 STEP = 0.05
 FEWEST_HELD_OUT = 30
 """Held-out scans below which r_v would be noise."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from medgan_ray.artifacts import checkpoints, runs
 from medgan_ray.config import expand
-from medgan_ray.errors import Interrupted, MedganError, UsageError
+from medgan_ray.errors import Interrupted, MedganError, ShardSkipped, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.on_ray import elastic, session, timeouts
 from medgan_ray.on_ray.host import RayHost
@@ -282,6 +282,9 @@ def _on_rank(config: dict[str, Any]) -> TrainResult | None:
     host = RayHost(board, config["metric"], config["run"])
     try:
         return train_rank(config["dataset"], config["run"], config["config"], host)
+    except ShardSkipped as skipped:
+        host.log(str(skipped))  # Ray starts the group again, which then leaves the shard out
+        raise
     except MedganError as error:
         board.fail(error)
         raise

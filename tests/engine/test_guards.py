@@ -21,7 +21,7 @@ def acts(decisions):
 def test_a_calm_run_is_left_alone():
     decisions, tally = guards.on_losses(CALM, {})
     assert decisions == [] and not any(key.startswith("guard_") for key in tally)
-    assert guards.on_figures({"diversity": 0.9, "memorization": 0.1, "r_v": 0.3, "score": math.inf}, {})[0] == []
+    assert guards.on_figures({"diversity": 0.9, "memorization": 0.1, "r_v": 0.8, "score": math.inf}, {})[0] == []
     assert guards.on_figures({}, {}) == ([], {})
 
 
@@ -60,7 +60,7 @@ def test_diversity_that_collapses_is_named_and_then_ends_the_run():
 
 
 def test_copies_and_overfitting_are_named():
-    decisions, _ = guards.on_figures({"memorization": 0.3, "r_v": 0.7}, {})
+    decisions, _ = guards.on_figures({"memorization": 0.3, "r_v": 0.95}, {})
     assert acts(decisions) == [("memorization", "warn"), ("overfitting", "warn")]
     assert all(decision.advice for decision in decisions)
 

@@ -11,6 +11,7 @@ import pytest
 
 from medgan_ray import GANTrainer
 from medgan_ray.artifacts import checkpoints
+from medgan_ray.dataset.batches import open_dataset
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.host import LocalHost
 from medgan_ray.on_ray.train import train
@@ -92,6 +93,19 @@ def test_a_truncated_shard_is_refused_by_name_and_not_tried_again(
     with pytest.raises(InputError, match="shard") as refused:
         train(str(tmp_path / "data"), str(tmp_path / "run"), SMALL, progress=host)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_without_a_truncated_shard_where_that_is_asked_for(ray_instance: Path, tmp_path: Path) -> None:
+    write_dataset(str(tmp_path / "data"), shard_bytes=64 * 2**10)
+    entry = next(entry for entry in open_dataset(str(tmp_path / "data")).manifest.shards if entry.split == "train")
+    shard = tmp_path / "data" / "shards" / f"{entry.sha256}.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    host, run = Recording(), str(tmp_path / "run")
+    asked = {**SMALL, "workers": 2, "data": {"on_bad_shard": "skip"}}
+    assert train(str(tmp_path / "data"), run, asked, progress=host).complete
+    assert entry.sha256 in (tmp_path / "run" / "skipped.json").read_text()
+    assert any("skipped from now on" in line for line in host.lines)
 
 
 def test_mistakes_are_refused_before_anything_starts(
