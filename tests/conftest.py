@@ -27,9 +27,11 @@ os.environ.update(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Say how many broken files are read, and which."""
+    """Say how many broken files are read, how many faults are drawn, and which."""
     parser.addoption("--fuzz-cases", type=int, help="how many mutations tests/dicom/test_fuzz.py reads, with a report")
     parser.addoption("--fuzz-first", type=int, default=0, help="the number of the first one")
+    parser.addoption("--chaos-faults", type=int, default=2, help="how many faults tests/chaos draws")
+    parser.addoption("--chaos-seed", type=int, default=0, help="what they are drawn by")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from medgan_ray.on_ray import session
+from tests import processes
 
 
 @pytest.fixture(scope="session")
@@ -20,21 +21,6 @@ def ray_instance() -> Iterator[Path]:
 def listening() -> Callable[[], dict[str, set[str]]]:
     """A function that returns the addresses on which this process and its descendants listen, with who listens."""
     return _listening
-
-
-def _descendants(root: int) -> list[int]:
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
 
 
 def _hosts_by_inode() -> dict[str, str]:
@@ -57,7 +43,7 @@ def _readable(words: str) -> str:
 
 def _listening() -> dict[str, set[str]]:
     hosts, found = _hosts_by_inode(), {}
-    for pid in _descendants(os.getpid()):
+    for pid in [os.getpid(), *processes.descendants(os.getpid())]:
         try:
             name = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:60]
             links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
@@ -73,4 +59,4 @@ def _listening() -> dict[str, set[str]]:
 @pytest.fixture
 def descendants() -> Callable[[], list[int]]:
     """A function that returns the processes below this one."""
-    return lambda: _descendants(os.getpid())[1:]
+    return lambda: processes.descendants(os.getpid())
