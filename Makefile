@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 OUT    ?= out/demo
 CASES  ?= 100000
+FAULTS ?= 100
 
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -40,7 +41,7 @@ bench: venv
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 chaos: venv
-	$(BIN)/python -m pytest -m chaos --timeout=900
+	$(BIN)/python -m pytest -m chaos --chaos-faults=$(FAULTS) --timeout=0 -s
 
 fuzz: venv
 	$(BIN)/python -m pytest -m fuzz --fuzz-cases=$(CASES) --timeout=14400

@@ -57,7 +57,13 @@ class Campaign:
     """
 
     def __init__(
-        self, folder: Path, dataset: str, run: str, draw: random.Random, environment: Mapping[str, str], world: Any = None
+        self,
+        folder: Path,
+        dataset: str,
+        run: str,
+        draw: random.Random,
+        environment: Mapping[str, str],
+        world: Any = None,
     ) -> None:
         self.folder, self.dataset, self.run_uri, self.draw = folder, dataset, run, draw
         self.scratch = Path(tempfile.mkdtemp(prefix="chaos-"))  # sockets lie below, whose paths must be short
