@@ -67,7 +67,7 @@ class Outcome:
     refusal: str = ""
     detail: str = ""
     seconds: float = 0.0
-    """Wall time that the decoding process took, or until it was given up."""
+    """Processor time that it took, or time on the clock until it was given up."""
     slices: tuple[SliceHeader, ...] = ()
     """The header of each frame, where it was asked for."""
 
@@ -166,10 +166,10 @@ class Worker:
             return outcomes
         except TooSlow:
             self._discard()
-            refusal, detail = "too_slow", f"{self._limits.file_s} s"
+            refusal, detail = "too_slow", f"{self._limits.wall_s:g} s"
         except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
             code = self._discard()
-            refusal = "too_slow" if code == -signal.SIGALRM else "decoder_crashed"
+            refusal = "too_slow" if code in (-signal.SIGPROF, -signal.SIGALRM) else "decoder_crashed"
             detail = f"signal {-code}" if code and code < 0 else str(error)
         lost = sources[len(outcomes)]
         return [*outcomes, Outcome(lost, refusal=refusal, detail=detail, seconds=time.monotonic() - begun)]
@@ -222,7 +222,7 @@ class Worker:
         return self._process
 
     def _receive(self, process: "subprocess.Popen[bytes]", source: Source, slot: int) -> Outcome:
-        pipe, deadline = open_end(process.stdout), time.monotonic() + self._limits.file_s
+        pipe, deadline = open_end(process.stdout), time.monotonic() + self._limits.wall_s
         header, size = read_header(pipe, deadline)
         seconds = float(header["seconds"])
         if header.get("refusal"):

@@ -8,17 +8,25 @@ from numpy.typing import NDArray
 
 from medgan_ray.dicom.facts import Facts
 
+WALL_TIMES = 5
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost: seconds, and bytes of address space for the process that decodes it.
+    """What one file may cost: processor seconds, and bytes of address space for the process that decodes it.
 
-    Pixels of few samples must be there sooner; see ``child.DECODE_S``.
+    Pixels of few samples must be there sooner; see ``child.DECODE_S``. Seconds on the clock are limited too, for files
+    that hang, and more generously: on a machine that others keep busy no good scan may be lost.
     """
 
     file_s: float = 20.0
     memory_bytes: int = 1536 << 20
     file_bytes: int = 1 << 30
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds on the clock after which a file is given up."""
+        return self.file_s * WALL_TIMES
 
 
 Then = Callable[[Facts, NDArray[Any]], tuple[NDArray[Any], list[dict[str, Any]]]]

@@ -13,7 +13,7 @@ from medgan_ray.dicom.refusals import REFUSALS
 from medgan_ray.dicom.sandbox import Limits, Outcome, Source, Step, Worker
 from medgan_ray.errors import BrokenInput, InputError, InputTooLarge, UnknownType
 
-UPLOAD_LIMITS = Limits(file_s=10.0, memory_bytes=1 << 30, file_bytes=64 << 20)
+UPLOAD_LIMITS = Limits(file_s=6.0, memory_bytes=1 << 30, file_bytes=64 << 20)
 UPLOAD_PIXELS = 1 << 25
 """Samples, all frames together: 128 slices of 512 by 512."""
 

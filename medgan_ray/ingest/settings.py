@@ -50,7 +50,7 @@ class IngestSettings(Section):
     workers: int = Field(0, ge=0, le=256)
     """Decoding processes; 0: one a core, at most 8."""
     file_limit_s: float = Field(20.0, gt=0)
-    """Seconds that decoding one file may take."""
+    """Processor seconds that decoding one file may take; five times as many on the clock."""
     memory_mb: int = Field(1536, ge=512)
     """Address space of a decoding process, MiB."""
 
