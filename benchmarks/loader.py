@@ -5,9 +5,10 @@
 
 Gathers batches of 64 in shuffled order from 50,000 images of 128x128 (uint16, 1.6 GB), warm, on the local disk: our
 order and shards, a bare memory map (the limit), WebDataset, MosaicML Streaming, and Ray Data over Parquet with a local
-shuffle buffer. Peers with and without workers; the better form counts. Float32 batches are reported apart.
-Ours shuffles across spans of 8 shards, the map across everything, the others across buffers. Each pass is a process of
-its own, all in turn, several rounds; one round before is thrown away.
+shuffle buffer, which reads the files in each pass or (materialized) holds all of it in shared memory. Peers in several
+forms; the best counts. Ours shuffles across spans of 8 shards, the map across everything, the others across buffers.
+Each contender is a process of its own, all in turn, several rounds. It makes three passes: one that doesn't count, one
+in uint16, one in float32.
 
 With --s3: ours with an empty cache (fetched, hashed, written, opened, gathered) beside plain parallel GETs of the same
 objects by botocore in 8 threads, thrown away or written to files.
@@ -29,9 +30,11 @@ HERE = Path(__file__).parent / "contenders"
 ROOT = HERE.parents[1]
 SIDE = 128
 PEERS = ("torch==2.13.0", "numpy", "webdataset==1.0.2", "mosaicml-streaming==0.13.0")
-OWN = ("memmap", "ours", "ray", "ray-materialized")
+OWN = ("memmap", "ours")
+RAY = ("ray", "ray-materialized", "ray-bytes", "ray-bytes-materialized")
 THEIRS = ("webdataset-0", "webdataset-2", "mosaic-0", "mosaic-2")
 COLD = ("gets", "gets-to-files", "ours-s3")
+KINDS = ("uint16", "float32")
 LIMIT_S = 600
 PORT = 24700
 
@@ -68,17 +71,18 @@ def _install(peers: Path | None) -> None:
 
 
 def _warm(given: argparse.Namespace, folder: Path) -> None:
-    names = [name for name in (*OWN, *(THEIRS if given.peers else ())) if name not in given.skip]
+    names = [name for name in (*OWN, *RAY, *(THEIRS if given.peers else ())) if name not in given.skip]
     if not given.peers:
         print("WebDataset and MosaicML Streaming are left out: --peers PATH names their environment")
-    runs = [(name, "uint16") for name in names] + [("memmap", "float32"), ("ours", "float32")]
-    rounds: Rounds = []
-    for _ in range(given.rounds + 1):
-        rounds.append({f"{name} {kind}": _rate(given, folder, name, kind) for name, kind in runs})
-    _show("warm, from the local disk", rounds[1:], "ours uint16")
-    _judge(rounds[1:], "ours uint16", ["memmap uint16"], 0.5)
-    peers = [f"{name} uint16" for name in names if name not in ("memmap", "ours")]
-    _judge(rounds[1:], "ours uint16", peers, 5.0)
+    for name in names:  # what each reads is written, and the pages of all of them are in memory
+        _rates(given, folder, name)
+    found = [{name: _rates(given, folder, name) for name in names} for _ in range(given.rounds)]
+    peers = [name for name in names if name not in OWN]
+    for kind in KINDS:
+        rounds = [{name: rates[kind] for name, rates in row.items()} for row in found]
+        _show(f"{kind}, warm, from the local disk", rounds, "ours")
+        _judge(rounds, "ours", ["memmap"], 0.5)
+        _judge(rounds, "ours", peers, 5.0)
 
 
 def _cold(given: argparse.Namespace, folder: Path) -> None:
@@ -96,7 +100,7 @@ def _cold(given: argparse.Namespace, folder: Path) -> None:
                 (scratch / "cache").mkdir(parents=True)
                 (scratch / "images.npy").symlink_to(folder / "images.npy")
                 extra = {**exports, "MEDGAN_CACHE": str(scratch / "cache")}
-                row[name] = _rate(given, scratch, name, "uint16", "s3://scans/benchmark", extra)
+                row[name] = _rates(given, scratch, name, "s3://scans/benchmark", extra)["uint16"]
                 shutil.rmtree(scratch)
             rounds.append(row)
         _show("cold, from S3", rounds[1:], "ours-s3")
@@ -106,25 +110,25 @@ def _cold(given: argparse.Namespace, folder: Path) -> None:
         subprocess.run(["bash", str(given.s3), "stop", str(server)], capture_output=True, check=False)
 
 
-def _rate(
-    given: argparse.Namespace, folder: Path, name: str, kind: str, where: str = "", extra: dict[str, str] | None = None
-) -> float:
-    """Run one pass in a process; return its images a second, not a number if it failed."""
+def _rates(
+    given: argparse.Namespace, folder: Path, name: str, where: str = "", extra: dict[str, str] | None = None
+) -> dict[str, float]:
+    """Run a contender in a process; return its images a second by kind, not a number if it failed."""
     python = given.peers / "bin/python" if name in THEIRS else sys.executable
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     cache = {"MEDGAN_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    command = [str(python), str(HERE / "loaders.py"), name, str(folder), kind, *([where] if where else ())]
+    command = [str(python), str(HERE / "loaders.py"), name, str(folder), *([where] if where else ())]
     environment = {**os.environ, **threads, **cache, **(extra or {})}
+    none = dict.fromkeys(KINDS, float("nan"))
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         print(f"{name} took longer than {LIMIT_S} s")
-        return float("nan")
+        return none
     if done.returncode:
         print(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}")
-        return float("nan")
-    figures = json.loads(done.stdout.splitlines()[-1])
-    return float(figures["images"] / figures["wall_s"])
+        return none
+    return {**none, **json.loads(done.stdout.splitlines()[-1])}
 
 
 def _show(title: str, rounds: Rounds, own: str) -> None:

@@ -1,13 +1,15 @@
 """One pass over the images of benchmarks/loader.py: each contender in a process, in the environment that has it.
 
-python benchmarks/contenders/loaders.py NAME FOLDER uint16|float32
+python benchmarks/contenders/loaders.py NAME FOLDER [S3-URI]
 
 Writes its form of FOLDER/images.npy where there is none yet. A pass gathers every image once in shuffled order, in
-batches, and prints images and seconds as JSON. The clock starts when the first batch is there: what starts workers and
-opens files is not counted. Ours and the memory map make one pass before.
+batches. All make one pass that doesn't count, one in uint16 and one in float32 (0 to 1), and print images a second as
+JSON. The clock starts when the first batch is there: what starts workers, fills buffers and opens files is not counted.
+With an address in S3 there is one pass, all of it counted.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -23,6 +25,7 @@ SIDE, BATCH, SHARD = 128, 64, 2000
 BUFFER = 2000
 """Samples in the shuffle buffers of those that shuffle by one."""
 GETS = 8
+KINDS = ("uint16", "float32")
 
 _open = contextlib.ExitStack()
 """What stays open until the pass is over."""
@@ -37,7 +40,7 @@ def memmap(folder: Path) -> Callable[[], Iterable[Any]]:
         for start in range(0, len(order), BATCH):
             yield mapped[order[start : start + BATCH]]
 
-    return _second(batches)
+    return batches
 
 
 def ours(folder: Path, uri: str = "") -> Callable[[], Iterable[Any]]:
@@ -57,7 +60,7 @@ def ours(folder: Path, uri: str = "") -> Callable[[], Iterable[Any]]:
             yield split.take(order.indices(passes * order.length + start, count)).image
         passes += 1
 
-    return batches if uri.startswith("s3:") else _second(batches)
+    return batches
 
 
 def write_shards(folder: Path, uri: str) -> None:
@@ -141,7 +144,9 @@ def _stacked(samples: list[tuple[bytes]]) -> np.ndarray:
 
 def mosaic(folder: Path, workers: int) -> Callable[[], Iterable[Any]]:
     """MDS shards of fixed-shape arrays, StreamingDataset with its default shuffle, StreamingDataLoader."""
-    from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
+    # Its __init__, which is left out, imports its vision datasets, and torchvision doesn't load beside a CPU's torch.
+    sys.modules["streaming"] = importlib.util.module_from_spec(importlib.util.find_spec("streaming"))
+    from streaming.base import MDSWriter, StreamingDataLoader, StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
 
     shards = folder / "mds"
@@ -156,40 +161,63 @@ def mosaic(folder: Path, workers: int) -> Callable[[], Iterable[Any]]:
     return lambda: (batch["image"] for batch in loader)
 
 
-def ray_data(folder: Path, materialize: bool) -> Callable[[], Iterable[Any]]:
-    """Parquet with a local shuffle buffer; materialized: all of it lies in the object store before the clock starts."""
+def ray_data(folder: Path, form: str, materialize: bool) -> Callable[[], Iterable[Any]]:
+    """Parquet, a local shuffle buffer, batches of numpy tensors or of Arrow bytes; the better form counts.
+
+    Materialized: all of it lies in the object store (shared memory) before the first pass.
+    """
     import ray.data
 
     from medgan_ray.on_ray import session
 
-    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+    _write_parquet(folder, form)
     _open.enter_context(session.local(cpus=2))
     ray.data.DataContext.get_current().enable_progress_bars = False
-    parquet = folder / "parquet"
-    if not parquet.exists():
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        ray.data.from_numpy(np.array_split(images, max(8, len(images) // SHARD))).write_parquet(str(parquet))
-    found = ray.data.read_parquet(str(parquet))
+    found = ray.data.read_parquet(str(folder / f"parquet-{form}"))
     found = found.materialize() if materialize else found
+    like = {"batch_size": BATCH, "local_shuffle_buffer_size": BUFFER, "prefetch_batches": 4}
 
-    def batches() -> Iterator[Any]:
-        for batch in found.iter_batches(
-            batch_size=BATCH, batch_format="numpy", local_shuffle_buffer_size=BUFFER, prefetch_batches=4
-        ):
-            yield batch["data"]
+    def tensors() -> Iterator[Any]:
+        return (batch["image"] for batch in found.iter_batches(batch_format="numpy", **like))
 
-    return batches
+    def joined() -> Iterator[Any]:
+        return (_of_bytes(batch["image"]) for batch in found.iter_batches(batch_format="pyarrow", **like))
+
+    return tensors if form == "tensor" else joined
 
 
-def _second(batches: Callable[[], Iterable[Any]]) -> Callable[[], Iterable[Any]]:
-    for _ in batches():
-        pass
-    return batches
+def _of_bytes(column: Any) -> np.ndarray:
+    """Return a column of bytes as an array, without a copy where the column is in one piece."""
+    whole = column.combine_chunks()
+    _, ends, values = whole.buffers()
+    first = int(np.frombuffer(ends, np.int32)[whole.offset])
+    return np.frombuffer(values, np.uint16, len(whole) * SIDE**2, first).reshape(-1, 1, SIDE, SIDE)
+
+
+def _write_parquet(folder: Path, form: str) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    into = folder / f"parquet-{form}"
+    if into.exists():
+        return
+    into.mkdir()
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    for number, start in enumerate(range(0, len(images), SHARD)):
+        part = images[start : start + SHARD]
+        if form == "tensor":
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), SIDE**2)
+            column = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.uint16(), part.shape[1:]), flat)
+        else:
+            column = pa.array([image.tobytes() for image in part], pa.binary())
+        table = pa.table({"image": column})
+        options = {"compression": "NONE", "use_dictionary": False, "row_group_size": SHARD // 4}
+        parquet.write_table(table, into / f"{number:05}.parquet", **options)
 
 
 def main() -> None:
     """Run what the command line names."""
-    name, folder, kind, where = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else ""
+    name, folder, where = sys.argv[1], Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else ""
     runs: dict[str, Callable[[], Callable[[], Iterable[Any]]]] = {
         "memmap": lambda: memmap(folder),
         "ours": lambda: ours(folder),
@@ -200,24 +228,36 @@ def main() -> None:
         "webdataset-2": lambda: webdataset(folder, 2),
         "mosaic-0": lambda: mosaic(folder, 0),
         "mosaic-2": lambda: mosaic(folder, 2),
-        "ray": lambda: ray_data(folder, False),
-        "ray-materialized": lambda: ray_data(folder, True),
+        "ray": lambda: ray_data(folder, "tensor", False),
+        "ray-materialized": lambda: ray_data(folder, "tensor", True),
+        "ray-bytes": lambda: ray_data(folder, "bytes", False),
+        "ray-bytes-materialized": lambda: ray_data(folder, "bytes", True),
     }
     with _open:
-        _pass(runs[name](), kind, bool(where))
+        run = runs[name]()
+        if where:
+            rates = {"uint16": _pass(run, "uint16", time.perf_counter())}
+        else:
+            _pass(run, "uint16")
+            rates = {kind: _pass(run, kind) for kind in KINDS}
+        print(json.dumps(rates))
 
 
-def _pass(run: Callable[[], Iterable[Any]], kind: str, cold: bool) -> None:
-    images = 0
-    began = time.perf_counter() if cold else 0.0
+def _pass(run: Callable[[], Iterable[Any]], kind: str, began: float = 0.0) -> float:
+    """Return the images a second of a pass, from its first batch on, or from the moment given."""
+    images, shape = 0, (1, SIDE, SIDE)
     for batch in run():
-        images += len(batch)
+        values = np.asarray(batch)
         if kind == "float32":
-            batch = batch.astype(np.float32) if isinstance(batch, np.ndarray) else batch.float()
-            batch *= 1 / 65535
+            # Two steps are faster than np.multiply with dtype=float32, which casts through a small buffer.
+            values = values.astype(np.float32)
+            values *= np.float32(1 / 65535)
+        images += len(values)
         if not began:
-            images, began = 0, time.perf_counter()
-    print(json.dumps({"images": images, "wall_s": time.perf_counter() - began}))
+            images, began, shape = 0, time.perf_counter(), values.shape[1:]
+    if shape != (1, SIDE, SIDE):
+        raise SystemExit(f"error: batches of {shape}")
+    return images / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
