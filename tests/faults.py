@@ -56,6 +56,7 @@ class FaultProxy:
         parts = urllib.parse.urlsplit(endpoint)
         self._target = (parts.hostname, parts.port)
         self._draw = random.Random(seed)  # noqa: S311 - faults are no secret
+        self._taking: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._started, self._ended = threading.Event(), asyncio.Event()
@@ -81,13 +82,15 @@ class FaultProxy:
         self._started.set()
         await self._ended.wait()
         server.close()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        while rest := asyncio.all_tasks() - {asyncio.current_task()}:  # a connection may come in the meantime
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
         await asyncio.sleep(0.01)  # what was closed is only gone after a turn of the loop
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Once the client has gone, nothing else may hold this task, and it would be destroyed while it waits.
+        self._taking.add(task := asyncio.current_task())
         try:
             with contextlib.suppress(OSError, EOFError):
                 if not self.down:
@@ -95,6 +98,7 @@ class FaultProxy:
                     await writer.drain()
         finally:
             writer.close()
+            self._taking.discard(task)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
