@@ -41,7 +41,7 @@ bench: venv
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 chaos: venv
-	$(BIN)/python -m pytest -m chaos --chaos-faults=$(FAULTS) --timeout=0 -s
+	$(BIN)/python -m pytest -m chaos --chaos-faults=$(FAULTS) --two-hosts --timeout=0 -s
 
 fuzz: venv
 	$(BIN)/python -m pytest -m fuzz --fuzz-cases=$(CASES) --timeout=14400

@@ -24,8 +24,15 @@ WORDS += [f"model.{name}={value}" for name, value in SMALL["model"].items()] + [
 
 
 @pytest.fixture
+def two_hosts_wanted(request: pytest.FixtureRequest) -> None:
+    """Skip what takes minutes and makes network namespaces, unless it is asked for."""
+    if not request.config.getoption("--two-hosts"):
+        pytest.skip("takes minutes: give --two-hosts, as 'make chaos' does")
+
+
+@pytest.fixture
 def pair(
-    _s3_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_hosts_wanted: None, _s3_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Host, Host, dict[str, str]]]:
     """A head and a worker of one CPU slot each, and the environment of a person on a third machine."""
     for name, value in _s3_server.items():
