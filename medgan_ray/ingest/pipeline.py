@@ -90,8 +90,7 @@ def ingest(
         planned = parts.split(found, recipe, key)
         _decode(beside, planned, recipe, key, progress, decode)
         gone = withdraw.gone(store, key)
-        images = Images(beside, planned, recipe.grid, gone)
-        stack.callback(images.close)
+        images = stack.enter_context(contextlib.closing(Images(beside, planned, recipe.grid, gone)))
         stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
         pass_two = _Second(images, stored, recipe, Rejections([item.source.name for item in found]))
         if existing:
