@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from medgan_ray.artifacts import checkpoints
+from medgan_ray.dataset.batches import open_dataset
+from medgan_ray.dataset.shards import shard_key
 from tests.chaos.campaign import Campaign
 
 Fault = Callable[[Campaign], None]
@@ -57,10 +59,9 @@ def flip_checkpoint(campaign: Campaign) -> None:
 
 def flip_shard(campaign: Campaign) -> None:
     """A bit of the dataset itself flips while nobody runs: the run stops with the shard's name until it is restored."""
-    from medgan_ray.store import open_store
-
-    store = open_store(campaign.dataset)
-    key = campaign.draw.choice([entry.key for entry in store.list("shards")])
+    opened = open_dataset(campaign.dataset)
+    read = [entry.sha256 for entry in opened.manifest.shards if entry.split == "train"]  # others have too few scans
+    store, key = opened.store, shard_key(campaign.draw.choice(read))
     whole = store.read(key)
     campaign.end_driver(signal.SIGKILL)
     store.replace(key, _flipped(campaign, whole))
