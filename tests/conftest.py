@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Say how many broken files are read, how many faults are drawn, and which."""
     parser.addoption("--fuzz-cases", type=int, help="how many mutations tests/dicom/test_fuzz.py reads, with a report")
     parser.addoption("--fuzz-first", type=int, default=0, help="the number of the first one")
-    parser.addoption("--chaos-faults", type=int, default=2, help="how many faults tests/chaos draws")
+    parser.addoption("--chaos-faults", type=int, default=1, help="how many faults tests/chaos draws")
     parser.addoption("--two-hosts", action="store_true", help="train on two network namespaces, minutes long")
     parser.addoption("--chaos-seed", type=int, default=0, help="what they are drawn by")
 
