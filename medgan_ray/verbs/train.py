@@ -214,12 +214,15 @@ def _first_weights(run: Store, dataset: Dataset, options: Config) -> dict[str, s
 
 
 def _start_from(task: "GenerateTask", run: Store, host: Host) -> None:
-    """Give a new run its first weights; one with a checkpoint has its own."""
+    """Give every rank the run's first weights; a checkpoint, if there is one, comes over them.
+
+    Whether there is one is not asked here: rank 0 may write the first while another rank has yet to come this far.
+    """
     digest = runs.read(run)["config"]["train"].get(_INIT)
-    if not digest or checkpoints.names(run):
+    if not digest:
         return
     fresh = transfer.fit(task.networks, transfer.kept(run, digest), task.frozen)
-    if host.rank == 0:
+    if host.rank == 0 and not checkpoints.names(run):
         host.log(f"starts from weights {digest[:12]}; afresh: {', '.join(fresh) or 'nothing'}")
 
 
