@@ -2,6 +2,7 @@
 
     FOLDER/shards/SHA256.safetensors     a shard, moved here once its SHA-256 was seen to be its name
     FOLDER/shards/.writing-SHA256        one being fetched; its writer holds a lock (flock) on it
+    FOLDER/room.lock                     held for the moment in which room is counted and taken
     FOLDER/sums/SHA256                   xxh64 of its bytes, written before it: checked whenever it is opened
 
 - One process fetches, the others wait while it writes. The system drops the locks of a process that dies, and
@@ -11,6 +12,7 @@
 - Nothing is synced to the disk: what a power cut tears doesn't match its sum, and is fetched again.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -34,6 +36,7 @@ FREE_SHARE = 0.05
 STALLED_S = 30.0
 """A file that nothing was written to for so long is fetched without its writer, which may be stopped."""
 LOOK_S = 0.02
+ALONE_S = 1.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ADVICE = "free some space, set data.cache, raise data.cache_bytes or lower data.span_shards"
 
@@ -121,12 +124,13 @@ class Shelf:
 
     def _write(self, store: Store, entry: ShardEntry, key: str, handle: int) -> None:
         """Write a shard to an open file, hashed on its way, making room for it."""
-        self._make_room(entry.bytes)
         while True:
             os.lseek(handle, 0, os.SEEK_SET)
             try:
-                # Reserved at once: a full disk is found before anything is fetched, and others see what will be used.
-                os.posix_fallocate(handle, 0, entry.bytes)
+                with self._one_at_a_time():
+                    self._make_room(entry.bytes)
+                    # Reserved at once: a full disk is found before anything is fetched, and others count these bytes.
+                    os.posix_fallocate(handle, 0, entry.bytes)
                 self.set_sum(entry.sha256, _copy(store, entry, key, handle))
                 return
             except OSError as error:
@@ -134,6 +138,22 @@ class Shelf:
                     raise
             os.ftruncate(handle, 0)
             self._squeeze(entry.bytes)
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Keep two fetches from taking the same room; a process stopped while it holds the lock delays others only."""
+        handle = os.open(self._shards.parent / "room.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        until = time.monotonic() + ALONE_S
+        try:
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.001)
+            yield
+        finally:
+            os.close(handle)
 
     def sum_of(self, sha256: str) -> str:
         """Return the xxh64 that was kept of a shard; empty if there is none."""

@@ -64,6 +64,14 @@ def names(folder):
     return sorted(path.stem for path in (folder / "shards").iterdir())
 
 
+def bytes_in(folder):
+    total = 0
+    for path in (folder / "shards").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -218,7 +226,26 @@ def test_a_remote_dataset_larger_than_the_cache_is_read_whole(s3, tmp_path):
     for start in range(0, 2 * order.length, 10):
         indices = order.indices(start, 10)
         assert split.take(indices).subject.tolist() == indices.tolist()
-    assert len(names(tmp_path)) <= 5
+        assert bytes_in(tmp_path) <= most
+
+
+def test_fetches_at_the_same_moment_never_take_the_same_room(remote, folder):
+    entries = remote.entries[:12]
+    most = 3 * max(entry.bytes for entry in entries)
+    shards, seen, barrier = held_cache(remote, folder, most), [], threading.Barrier(4)
+
+    def fetch(own):
+        for entry in own:
+            barrier.wait(10)
+            shards.fetch_ahead(entry)
+            seen.append(bytes_in(folder))
+
+    threads = [threading.Thread(target=fetch, args=(entries[start::4],)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(seen) <= most
 
 
 @pytest.fixture
