@@ -1,0 +1,1 @@
+"""How good, how accurate, how private and how useful generated scans are, and the gate that decides."""
