@@ -197,6 +197,11 @@ def animated_gif(frames: NDArray[np.uint8], columns: int, frame_ms: int, most_by
     return data
 
 
+def gif_uri(gif: bytes) -> str:
+    """Return an animated GIF as a data URI."""
+    return f"data:image/gif;base64,{base64.b64encode(gif).decode()}"
+
+
 def shrunk(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return images [..., C, H, W] a whole number of times smaller, so that no side is twice ``side`` pixels or more.
 

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jinja2
 import numpy as np
@@ -87,7 +88,17 @@ class Fact:
     value: str
 
 
-Section = Text | Table | Grid | Curve
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """An animated GIF."""
+
+    title: str
+    gif: bytes
+    caption: str
+    note: str = ""
+
+
+Section = Text | Table | Grid | Curve | Motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +109,8 @@ class Page:
     headline: str
     sections: Sequence[Section]
     facts: Sequence[Fact] = ()
+    mark: Literal["", "good", "bad"] = ""
+    """How the headline is to be taken, shown by a colored bar beside it."""
     footer: str = FOOTER
 
 
@@ -141,6 +154,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, draw=figures.draw, sheet=figures.sheet)
+    environment.filters.update(number=number, draw=figures.draw, sheet=figures.sheet, gif=figures.gif_uri)
     environment.tests.update(numeric=is_number)
     return environment

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from medgan_ray.report import Curve, Fact, Grid, Level, Page, Panel, Series, Table, Text, render
+from medgan_ray.report import Curve, Fact, Grid, Level, Motion, Page, Panel, Series, Table, Text, render
 
 HOSTILE = '<script>alert("x")</script>"\'><img src=x onerror=alert(1)>'
 
@@ -63,8 +63,10 @@ def _page(word: str) -> Page:
             Text(title=word, paragraphs=[word]),
             Table(title=word, columns=[word, "n"], rows=[[word, 12345], [word, None]], note=word),
             Grid(title=word, panels=[Panel(caption=word, images=np.zeros((5, 8, 6), np.uint8), columns=3)], note=word),
+            Motion(title=word, gif=b"GIF89a", caption=word, note=word),
             curve,
         ],
+        mark="good",
         footer=word,
     )
 
@@ -81,7 +83,7 @@ def test_needs_nothing_from_elsewhere():
     text = render(_page("plain"))
     assert not re.search(r"https?://|//[a-z]|@import|url\(|<link|<script", text)
     sources = [value for name, value in _read(text).attributes if name in {"src", "href"}]
-    assert sources and all(value and value.startswith("data:image/png;base64,") for value in sources)
+    assert [value[:22] for value in sources if value] == ["data:image/png;base64,", "data:image/gif;base64,"]
     assert "default-src 'none'" in text
 
 
