@@ -6,6 +6,7 @@ RUN/best.json    {"checkpoint", "score", "images"}
 RUN/result.json  what training gave, once it is complete
 """
 
+import json
 from typing import Any
 
 from medgan_ray import __version__
@@ -63,3 +64,14 @@ def read_json(store: Store, key: str) -> dict[str, Any] | None:
 def write_json(store: Store, key: str, values: dict[str, Any]) -> None:
     """Write a JSON object at ``key``, whatever was there."""
     store.replace(key, canonical(values))
+
+
+def read_log(run: Store) -> list[dict[str, Any]]:
+    """Return the lines of a run's log, oldest first; of images logged twice the later attempt counts."""
+    lines: dict[tuple[int, bool], dict[str, Any]] = {}
+    keys = [entry.key for entry in run.list("log") if entry.key.endswith("/metrics.jsonl")]
+    for key in sorted(keys):
+        for text in run.read(key).decode().splitlines():
+            line = json.loads(text)
+            lines[line["images"], "score" in line] = line
+    return [lines[key] for key in sorted(lines)]

@@ -1,20 +1,21 @@
 """What the demo tells in the end: a report without real pixels, a private page with them, and a summary in words."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray import report
+from medgan_ray.artifacts.runs import read_log
 from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.evaluate.page import curves
 from medgan_ray.ingest.pipeline import IngestResult
-from medgan_ray.report import Curve, Fact, Grid, Level, Page, Panel, Section, Series, Table, Text
-from medgan_ray.store import Store, open_store
+from medgan_ray.report import Fact, Grid, Page, Panel, Section, Table, Text
+from medgan_ray.store import open_store
 from medgan_ray.verbs.train import TrainResult
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _report(story: Story, generated: Sequence[Panel]) -> Page:
         rows=[[chapter.name, chapter.text, round(chapter.seconds, 1)] for chapter in story.chapters],
     )
     sections: list[Section] = [steps, Grid(title="Generated scans", panels=generated, note=NOT_CHECKED)]
-    sections += [_figures(story), *_curves(open_store(story.run))]
+    sections += [_figures(story), *curves(read_log(open_store(story.run)))]
     if story.search is not None:
         sections.append(Table(title="Search", columns=story.search.columns, rows=story.search.rows))
     return Page(title="medgan-ray demo", headline=_verdict(story), facts=facts, sections=sections)
@@ -153,44 +154,6 @@ def _figures(story: Story) -> Section:
         rows=[[meaning, figures[name], 1.0] for name, meaning in MEANINGS.items() if name in figures],
         note=f"n = {min(500, _held_out(story))} generated and as many real scans.",
     )
-
-
-def _curves(run: Store) -> list[Section]:
-    lines = read_log(run)
-    ratios = _series(lines, {"whole_ratio": "whole images", "patches_ratio": "patches"})
-    losses = _series(lines, {"generator_loss": "generator", "discriminator_loss": "discriminator"})
-    found: list[Section] = []
-    if any(series.x for series in ratios):
-        found.append(
-            Curve(
-                title="Distance to real scans while training",
-                series=ratios,
-                levels=[Level(name="two sets of real scans", value=1.0)],
-                x_label="images seen",
-                y_label="ratio",
-            )
-        )
-    found.append(Curve(title="Losses", series=losses, x_label="images seen", y_label="loss"))
-    return found
-
-
-def read_log(run: Store) -> list[dict[str, Any]]:
-    """Return the lines of a run's log, oldest first; of images logged twice the later attempt counts."""
-    lines: dict[tuple[int, bool], dict[str, Any]] = {}
-    keys = [entry.key for entry in run.list("log") if entry.key.endswith("/metrics.jsonl")]
-    for key in sorted(keys):
-        for text in run.read(key).decode().splitlines():
-            line = json.loads(text)
-            lines[line["images"], "score" in line] = line
-    return [lines[key] for key in sorted(lines)]
-
-
-def _series(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[Series]:
-    found = []
-    for name, shown in names.items():
-        points = [(line["images"], float(line[name])) for line in lines if name in line]
-        found.append(Series(name=shown, x=[x for x, _ in points], y=[y for _, y in points]))
-    return found
 
 
 def _verdict(story: Story) -> str:

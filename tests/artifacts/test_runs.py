@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from medgan_ray.artifacts.runs import read_log
 from medgan_ray.store import open_store
-from medgan_ray.verbs.demo_page import read_log
 
 
 def _segment(run: Path, name: str, *lines: dict[str, float]) -> None:
