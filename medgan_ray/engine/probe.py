@@ -3,6 +3,8 @@
 The logits are gathered from the ranks in one order, so that every rank, in a world of any size, sums alike.
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +55,11 @@ class _Part:
 
     def __init__(self, split: Split, ranks: Ranks, digest: str, name: str) -> None:
         self.total = min(IMAGES, len(split))
-        chosen = np.sort(seeds.permutation(len(split), digest, "probe", name)[: self.total])
         self.positions = ranks.positions(0, self.total)
-        self.samples: Samples = split.take(chosen[self.positions])
+        self._split, self._keys = split, (digest, "probe", name)
+
+    @functools.cached_property
+    def samples(self) -> Samples:
+        """This rank's scans; read when first needed, so that a resumed run is soon at its steps."""
+        chosen = np.sort(seeds.permutation(len(self._split), *self._keys)[: self.total])
+        return self._split.take(chosen[self.positions])

@@ -7,6 +7,7 @@ its bounds; lower is better. Below ``FEWEST`` scans nothing is claimed.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from functools import partial
@@ -38,35 +39,46 @@ class Watch:
     """Figures of one run on one split; its floors are computed once and kept in ``RUN/floors.json``."""
 
     def __init__(self, dataset: Dataset, split: str, train: TrainSettings, run: Store, ranks: Ranks) -> None:
-        self._run, self._ranks, self._split_name = run, ranks, split
+        self._dataset, self._train, self._run, self._ranks, self._split_name = dataset, train, run, ranks, split
         self._split = dataset.split(split)
         self.samples = min(train.figure_samples, len(self._split))
         self.not_applicable = _too_few(split, len(self._split)) or _too_few("train", len(dataset.split("train")))
-        if not self.not_applicable:
-            chosen = seeds.permutation(len(self._split), dataset.manifest.content_digest, "watch", split)
-            taken = self._split.take(np.sort(chosen[: self.samples]))
-            self._real, self._labels = to_signed(taken.image), taken.label
-            self._floors = self._load_floors(dataset, train.floor_draws)
-            self._reference = (high_frequency_power(self._real), lattice_index(self._real), diversity(self._real))
-            self._nearness = _Nearness.of(dataset, split, self._real)
+
+    @functools.cached_property
+    def _against(self) -> "_Against":
+        """What samples are compared with; read when first needed, so that a resumed run is soon at its steps."""
+        dataset, split = self._dataset, self._split_name
+        chosen = seeds.permutation(len(self._split), dataset.manifest.content_digest, "watch", split)
+        taken = self._split.take(np.sort(chosen[: self.samples]))
+        real = to_signed(taken.image)
+        return _Against(
+            real=real,
+            labels=taken.label,
+            floors=self._load_floors(real),
+            power=high_frequency_power(real),
+            lattice=lattice_index(real),
+            diversity=diversity(real),
+            nearness=_Nearness.of(dataset, split, real),
+        )
 
     def figures(self, task: Task) -> dict[str, float]:
         """Return the figures of the task's samples; empty where too few scans make them meaningless. All ranks call."""
         if self.not_applicable:
             return {}
-        mine = self._ranks.positions(0, self.samples)
-        fake = self._ranks.gather_rows(task.sample(mine, self._labels[mine]), self.samples)
-        distances = self._shared({name: partial(metric, fake, self._real) for name, metric in _DISTANCES.items()})
-        ratios = {f"{name}_ratio": value / self._floors[name] for name, value in distances.items()}
-        power = high_frequency_power(fake) / self._reference[0]
-        lattice = lattice_index(fake) / self._reference[1]
+        against, mine = self._against, self._ranks.positions(0, self.samples)
+        fake = self._ranks.gather_rows(task.sample(mine, against.labels[mine]), self.samples)
+        distances = self._shared({name: partial(metric, fake, against.real) for name, metric in _DISTANCES.items()})
+        ratios = {f"{name}_ratio": value / against.floors[name] for name, value in distances.items()}
+        power = high_frequency_power(fake) / against.power
+        lattice = lattice_index(fake) / against.lattice
         figures = {"score": score(ratios, power, lattice), **ratios, "power": power, "lattice": lattice}
-        figures["diversity"] = diversity(fake) / self._reference[2]
-        if self._nearness:
-            figures["memorization"] = self._nearness.excess(fake)
+        figures["diversity"] = diversity(fake) / against.diversity
+        if against.nearness:
+            figures["memorization"] = against.nearness.excess(fake)
         return figures
 
-    def _load_floors(self, dataset: Dataset, draws: int) -> dict[str, float]:
+    def _load_floors(self, real: Images) -> dict[str, float]:
+        dataset, draws = self._dataset, self._train.floor_draws
         key = f"{self._split_name}-{self.samples}-{draws}"
         kept = read_json(self._run, "floors.json") or {}
         known: dict[str, float] | None = json.loads(self._ranks.share_text(json.dumps(kept.get(key))))
@@ -74,7 +86,7 @@ class Watch:
             return known
         train = dataset.split("train")
         extra = seeds.permutation(len(train), dataset.manifest.content_digest, "floor")[: 3 * self.samples]
-        pool = np.concatenate([self._real, to_signed(train.take(np.sort(extra)).image)])
+        pool = np.concatenate([real, to_signed(train.take(np.sort(extra)).image)])
         count = min(self.samples, len(pool) // 2)
         drawn = self._shared(
             {
@@ -96,6 +108,19 @@ class Watch:
         mine = self._ranks.positions(0, len(names))
         values = np.array([[work[names[i]]()] for i in mine], np.float32).reshape(len(mine), 1)
         return dict(zip(names, map(float, self._ranks.gather_rows(values, len(names))[:, 0]), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Against:
+    """Held-out scans, and the figures that those of samples are divided by."""
+
+    real: Images
+    labels: NDArray[np.int32]
+    floors: dict[str, float]
+    power: float
+    lattice: float
+    diversity: float
+    nearness: "_Nearness | None"
 
 
 @dataclasses.dataclass(frozen=True)
