@@ -10,7 +10,8 @@ overfitting    held-out logits drift from training ones (r_v)        warn
 
 A rollback goes back to the newest checkpoint of the schedule and on with half the learning rate; after
 ``train.most_rollbacks`` of them the run stops. What a decision depends on is in the figures and the tally, and the
-tally is in the checkpoint: a run that dies on the way decides alike.
+tally is in the checkpoint: a run that dies on the way decides alike. A task that gives a guard no figure to look at is
+none of its business: saturation, collapse, memorization and overfitting are those of a GAN.
 """
 
 import dataclasses
@@ -31,7 +32,6 @@ OVERFITTING = 0.9
 it still improved at 0.8 (``benchmarks/small_data.py``)."""
 EPOCHS = 100
 FEW_SCANS = 100
-LOWER_RATE = "lower train.lr or raise train.gamma"
 MOST_WARNINGS = 3
 """Times that one guard speaks; it goes on counting."""
 
@@ -49,16 +49,24 @@ class Decision:
     advice: str
 
 
-def on_losses(losses: Mapping[str, float], tally: Tally) -> tuple[list[Decision], Tally]:
-    """Judge the mean losses of one line of the log; return decisions and the new tally."""
+def on_losses(
+    losses: Mapping[str, float], tally: Tally, steadier: str = "lower train.lr"
+) -> tuple[list[Decision], Tally]:
+    """Judge the mean losses of one line of the log; return decisions and the new tally.
+
+    Args:
+        losses: by phase and name.
+        tally: the guards' counts so far.
+        steadier: what to change where losses run away.
+    """
     tally = dict(tally)
     for name, value in losses.items():
         if not math.isfinite(value):
             why = f"{name} is {value}"
-            return _told([Decision("not_finite", "rollback", why, LOWER_RATE)], tally)
+            return _told([Decision("not_finite", "rollback", why, steadier)], tally)
         if name.endswith(("_loss", "_adversarial")) and abs(value) > RUNAWAY:
             why = f"{name} is {value:.3g}"
-            return _told([Decision("runaway", "rollback", why, LOWER_RATE)], tally)
+            return _told([Decision("runaway", "rollback", why, steadier)], tally)
     certain = losses.get("discriminator_adversarial", 1.0) < SATURATED
     tally["saturated_lines"] = tally.get("saturated_lines", 0) + 1 if certain else 0
     if tally["saturated_lines"] < SATURATED_LINES:
@@ -83,7 +91,7 @@ def on_figures(figures: Mapping[str, float], tally: Tally) -> tuple[list[Decisio
 
 
 def before(images: int, scans: int, augment: float) -> list[str]:
-    """Return warnings about a dataset too small for its settings, each with the setting to change."""
+    """Return warnings about scans too few to learn to make more of them, each with the setting to change."""
     found = []
     if scans < FEW_SCANS:
         found.append(f"{scans} training scans are few: expect copies of them; ingest more, or set train.init_from")

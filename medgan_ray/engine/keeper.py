@@ -20,9 +20,10 @@ from medgan_ray.artifacts.runs import BEST, read_json, write_json
 from medgan_ray.engine.record import Record
 from medgan_ray.errors import InputError, StoreError
 from medgan_ray.store import Store
+from medgan_ray.tasks.protocol import PUBLISHED
 
 MOST_MISSED = 3
-_AVERAGE = "networks/average/"
+_PUBLISHED = f"networks/{PUBLISHED}/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Snapshot:
         figures: quality figures; empty where nothing was measured.
         judged: whether it may become the best: one that an interruption made may not, or the best of a run would
             depend on who interrupted it.
-        preview: samples [n, C, H, W] in [-1, 1].
+        preview: samples [n, C, H, W] in [-1, 1]; None where there are none to show.
     """
 
     images: int
@@ -128,7 +129,8 @@ def keep_if_best(run: Store, checkpoint: checkpoints.Checkpoint, facts: Mapping[
 
 
 def _write_best(run: Store, checkpoint: checkpoints.Checkpoint, facts: Mapping[str, Any]) -> None:
-    weights = {key[len(_AVERAGE) :]: value for key, value in checkpoint.tensors.items() if key.startswith(_AVERAGE)}
+    named = {key.removeprefix(_PUBLISHED): key for key in checkpoint.tensors if key.startswith(_PUBLISHED)}
+    weights = {name: checkpoint.tensors[key] for name, key in named.items()}
     of_checkpoint = {"checkpoint": checkpoint.name, "images": checkpoint.images, "figures": checkpoint.facts["figures"]}
     versions.write_model(run.child("best"), weights, {**facts, **of_checkpoint})
 

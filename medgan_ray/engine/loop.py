@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medgan_ray.artifacts import checkpoints, versions
@@ -22,17 +23,18 @@ from medgan_ray.dataset.batches import Dataset
 from medgan_ray.engine import controller, guards, keeper, schedules
 from medgan_ray.engine.controller import Control, Rule
 from medgan_ray.engine.guards import Decision
+from medgan_ray.engine.judge import Judge, judge
 from medgan_ray.engine.means import Means
 from medgan_ray.engine.plan import Outcome, Plan
 from medgan_ray.engine.probe import Probe
 from medgan_ray.engine.ranks import Ranks
 from medgan_ray.engine.record import Record
 from medgan_ray.engine.state import State
-from medgan_ray.engine.watch import Watch, preview_labels
+from medgan_ray.engine.watch import preview_labels
 from medgan_ray.errors import StoreError, TrainingStopped
 from medgan_ray.host import Host
 from medgan_ray.store import Store
-from medgan_ray.tasks.protocol import Share, Task, Values
+from medgan_ray.tasks.protocol import PUBLISHED, Generates, Probed, Share, Task, Values
 
 LOOK_STEPS = 16
 LOOK_S = 5.0
@@ -72,14 +74,11 @@ class _Loop:
         self.keeper: keeper.Keeper | None = None
         if self.ranks.rank == 0:
             self.record, self.keeper = self._writers()
-        self.watch = Watch(dataset, "val", plan.train, store, self.ranks)
-        self.probe = Probe(dataset, self.ranks)
-        self.rule = self.probe.rule(plan.rule)
+        self.judge = self._judge("val")
+        self.probe = Probe(dataset, self.ranks) if isinstance(task, Probed) else None
+        self.rule = self.probe.rule(plan.rule) if self.probe else None
         if self.ranks.rank == 0:
-            small = guards.before(plan.images, len(split), plan.augment) if not self.images else []
-            kept = "" if self.rule == plan.rule else f"augmentation follows the schedule: {self.probe.not_applicable}"
-            for text in filter(None, (self.watch.not_applicable, kept, *small)):
-                host.log(text)
+            self._warn(len(split))
         self.unreported: tuple[int, dict[str, float]] | None = None
         self.began = time.monotonic()
         self.logged, self.pace = (self.began, self.images), _Pace()
@@ -108,6 +107,18 @@ class _Loop:
         if self.record:
             with contextlib.suppress(StoreError):  # what ended the attempt says more
                 self.record.flush()
+
+    def _judge(self, split: str) -> Judge:
+        return judge(self.task, self.dataset, split, self.plan.train, self.store, self.ranks)
+
+    def _warn(self, scans: int) -> None:
+        """Tell what can't be measured or followed, and once whether the scans are few."""
+        plan, begins = self.plan, not self.images and isinstance(self.task, Generates)
+        small = guards.before(plan.images, scans, plan.augment) if begins else []
+        why = self.probe.not_applicable if self.probe else "nothing measures what it would follow"
+        kept = "" if self.rule == plan.rule else f"augmentation follows the schedule: {why}"
+        for text in filter(None, (self.judge.not_applicable, kept, *small)):
+            self.host.log(text)
 
     def _writers(self) -> tuple[Record, keeper.Keeper]:
         train = self.plan.train
@@ -152,9 +163,13 @@ class _Loop:
 
     def _adapt(self, rule: Rule) -> None:
         """Have the augmentation follow what the discriminator makes of training and of held-out scans."""
-        signals = self.probe.signals(self.task)
+        signals = self._signals()
         control = controller.adapt(self._control(), signals.get(rule.signal, math.nan), self.images, rule)
         self.state.facts = {**self.state.facts, CONTROL: control.facts(), SIGNALS: _finite(signals)}
+
+    def _signals(self) -> dict[str, float]:
+        """Return what the discriminator makes of scans; nothing where the task has none."""
+        return self.probe.signals(self.task) if self.probe and isinstance(self.task, Probed) else {}
 
     def _augmentation(self) -> dict[str, float]:
         """Return the chance of augmentation and the signals at the last look, if there was one."""
@@ -174,7 +189,7 @@ class _Loop:
     def _log(self) -> Sequence[Decision]:
         """Write a line of the log; return what the guards decide."""
         losses = self.means.take(self.ranks)
-        decisions, tally = guards.on_losses(losses, self.state.facts["tally"])
+        decisions, tally = guards.on_losses(losses, self.state.facts["tally"], self.task.steadier)
         self.state.facts = {**self.state.facts, "tally": tally}
         (since, images), now = self.logged, time.monotonic()
         rate = (self.images - images) / max(1e-9, now - since)
@@ -200,17 +215,17 @@ class _Loop:
         if (stop or late or checkpoint) and self.images != self.taken and not self.plan.scheduled(self.images):
             if not self.state.finite():
                 return stop or late
-            figures = self.watch.figures(self.task) if late else {}
+            figures = self.judge.figures() if late else {}
             self._checkpoint(figures, judged=late)
         return stop or late
 
     def _measured_checkpoint(self) -> Sequence[Decision]:
         """Measure and commit, unless the weights are beyond use; return what the guards decide."""
         if not self.state.finite():
-            return [Decision("not_finite", "rollback", "a weight is no number", guards.LOWER_RATE)]
+            return [Decision("not_finite", "rollback", "a weight is no number", self.task.steadier)]
         began = time.monotonic()
-        self.state.facts = {**self.state.facts, SIGNALS: _finite(self.probe.signals(self.task))}
-        figures = self.watch.figures(self.task)
+        self.state.facts = {**self.state.facts, SIGNALS: _finite(self._signals())}
+        figures = self.judge.figures()
         decisions, tally = guards.on_figures({**figures, **self._augmentation()}, self.state.facts["tally"])
         self.state.facts = {**self.state.facts, "tally": tally}
         self._checkpoint(figures, judged=True)
@@ -227,12 +242,17 @@ class _Loop:
             preview = None
             if judged:
                 self.record.add(self.images, {**figures, **self._augmentation()})
-                preview = self.task.sample(np.arange(PREVIEWS), preview_labels(self.dataset.manifest, PREVIEWS))
+                preview = self._preview()
             tensors = self.state.snapshot()
             self.keeper.submit(keeper.Snapshot(self.images, tensors, loop, figures, judged, preview))
         if judged:
             self.unreported = self.images, figures
         self.taken = self.images
+
+    def _preview(self) -> NDArray[np.float32] | None:
+        if not isinstance(self.task, Generates):
+            return None
+        return self.task.sample(np.arange(PREVIEWS), preview_labels(self.dataset.manifest, PREVIEWS))
 
     def _settle(self, last: bool = False) -> None:
         """Wait for the checkpoint that is being written, and report it; every rank calls."""
@@ -287,10 +307,9 @@ class _Loop:
 
     def _test_figures(self) -> dict[str, Any]:
         tensors, _ = versions.read_model(self.store.child("best"))
-        self.task.networks["average"].load_state_dict(tensors)
-        watch = Watch(self.dataset, "test", self.plan.train, self.store, self.ranks)
-        found = {name: value for name, value in watch.figures(self.task).items() if math.isfinite(value)}
-        return {"figures": found, "not_applicable": watch.not_applicable}
+        self.task.networks[PUBLISHED].load_state_dict(tensors)
+        last = self._judge("test")
+        return {"figures": _finite(last.figures()), "not_applicable": last.not_applicable}
 
 
 def _finite(figures: dict[str, float]) -> dict[str, float]:

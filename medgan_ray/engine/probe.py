@@ -13,7 +13,7 @@ from medgan_ray.dataset.batches import Dataset, Split
 from medgan_ray.dataset.shards import Samples
 from medgan_ray.engine.controller import FEWEST_HELD_OUT, Rule, held_out_gap, sign_of_real
 from medgan_ray.engine.ranks import Ranks
-from medgan_ray.tasks.protocol import Task
+from medgan_ray.tasks.protocol import Probed
 
 IMAGES = 200
 """Scans of each kind, at most."""
@@ -35,7 +35,7 @@ class Probe:
         """Return the rule, or None where there are too few held-out scans for its signal."""
         return None if wanted and wanted.signal == "r_v" and self.not_applicable else wanted
 
-    def signals(self, task: Task) -> dict[str, float]:
+    def signals(self, task: Probed) -> dict[str, float]:
         """Return ``r_t`` and, if it applies, ``r_v``, NaN where that says nothing. Every rank calls."""
         train = self._logits(task, self._train)
         signals = {"r_t": sign_of_real(train)}
@@ -44,7 +44,7 @@ class Probe:
             signals["r_v"] = held_out_gap(train, self._logits(task, self._val), fake)
         return signals
 
-    def _logits(self, task: Task, part: "_Part", generated: bool = False) -> NDArray[np.float32]:
+    def _logits(self, task: Probed, part: "_Part", generated: bool = False) -> NDArray[np.float32]:
         """Return all ranks' logits, image i in row i."""
         mine = task.probe(part.samples, part.positions if generated else None)
         return self._ranks.gather_rows(mine[:, None], part.total)[:, 0]

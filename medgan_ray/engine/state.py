@@ -24,7 +24,9 @@ class State:
         self.task = task
         self.facts: dict[str, Any] = {"rate": 1.0, "rollbacks": 0, "tally": {}}
         self.optimizers = {
-            phase: torch.optim.Adam(self.parameters(phase).values(), betas=(0.0, 0.9), eps=1e-8, fused=True)
+            phase: torch.optim.Adam(
+                self.parameters(phase).values(), betas=(task.first_decay, 0.9), eps=1e-8, fused=True
+            )
             for phase in task.phases
         }
 
@@ -36,7 +38,7 @@ class State:
         """Take one optimizer's step with these gradients, in the order of ``parameters``."""
         optimizer = self.optimizers[phase]
         group = optimizer.param_groups[0]
-        group["lr"], group["betas"] = values.lr * self.facts["rate"], (0.0, values.beta2)
+        group["lr"], group["betas"] = values.lr * self.facts["rate"], (self.task.first_decay, values.beta2)
         for parameter, gradient in zip(group["params"], gradients, strict=True):
             parameter.grad = _laid_out_like(parameter, gradient)
         optimizer.step()

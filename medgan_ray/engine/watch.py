@@ -24,7 +24,7 @@ from medgan_ray.metrics.nearness import diversity, nearer_share
 from medgan_ray.metrics.sliced import floor_draw, patch_sliced_wasserstein, sliced_wasserstein
 from medgan_ray.metrics.spectrum import high_frequency_power, lattice_index
 from medgan_ray.store import Store
-from medgan_ray.tasks.protocol import Task, TrainSettings
+from medgan_ray.tasks.protocol import Generates, TrainSettings
 
 FEWEST = 100
 FEWEST_CONTROLS = 30
@@ -61,7 +61,7 @@ class Watch:
             nearness=_Nearness.of(dataset, split, real),
         )
 
-    def figures(self, task: Task) -> dict[str, float]:
+    def figures(self, task: Generates) -> dict[str, float]:
         """Return the figures of the task's samples; empty where too few scans make them meaningless. All ranks call."""
         if self.not_applicable:
             return {}

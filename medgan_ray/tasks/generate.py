@@ -19,15 +19,17 @@ from medgan_ray.models import catalog, condition, ema, freeze
 from medgan_ray.models.augment import Augment, AugmentSettings
 from medgan_ray.models.catalog import ModelSettings, Shape
 from medgan_ray.models.losses import OBJECTIVES
-from medgan_ray.tasks.protocol import Share, TrainSettings, Values
+from medgan_ray.tasks.protocol import PUBLISHED, Share, TrainSettings, Values
 
 SAMPLE_BATCH = 50
 
 
 class GenerateTask:
-    """Networks, losses and samples of a GAN. See ``protocol.Task``."""
+    """Networks, losses and samples of a GAN. See ``protocol.Task``, ``Generates`` and ``Probed``."""
 
     phases: tuple[str, ...] = ("discriminator", "generator")
+    first_decay = 0.0
+    steadier = "lower train.lr or raise train.gamma"
 
     def __init__(
         self, manifest: Manifest, model: ModelSettings, train: TrainSettings, augment: AugmentSettings, seed: int
@@ -41,7 +43,7 @@ class GenerateTask:
         self.networks: dict[str, nn.Module] = {
             "generator": networks.generator,
             "discriminator": networks.discriminator,
-            "average": copy.deepcopy(networks.generator).requires_grad_(False),
+            PUBLISHED: copy.deepcopy(networks.generator).requires_grad_(False),
         }
         self.frozen = _freeze(networks.discriminator, train.freeze_discriminator, shape, condition.width(self._classes))
         self.device, self.dtype, self._autocast = _placement(train.precision)
@@ -66,7 +68,7 @@ class GenerateTask:
 
     def after_step(self, values: Values) -> None:
         """Move the averaged generator."""
-        ema.update(self.networks["average"], self.networks["generator"], values.ema_beta)
+        ema.update(self.networks[PUBLISHED], self.networks["generator"], values.ema_beta)
 
     @torch.no_grad()
     def sample(self, positions: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -75,13 +77,13 @@ class GenerateTask:
         for start in range(0, len(positions), SAMPLE_BATCH):
             rows = slice(start, start + SAMPLE_BATCH)
             noise = self._tensor(seeds.normal(positions[rows], self._latent, "preview"))
-            images = self.networks["average"](noise, self._condition(labels[rows]))
+            images = self.networks[PUBLISHED](noise, self._condition(labels[rows]))
             parts.append(images.float().clamp(-1, 1).cpu().numpy())
         return np.concatenate(parts)
 
     @torch.no_grad()
     def probe(self, samples: Samples, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Return the discriminator's logits [n] of images that are not augmented. See ``protocol.Task``."""
+        """Return the discriminator's logits [n] of images that are not augmented. See ``protocol.Probed``."""
         parts = [np.empty(0, np.float32)]
         for start in range(0, len(samples), SAMPLE_BATCH):
             rows = slice(start, start + SAMPLE_BATCH)

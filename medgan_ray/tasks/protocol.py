@@ -1,4 +1,4 @@
-"""What the engine asks of a task: networks, phases, losses over a share of the global batch, samples.
+"""What the engine asks of a task: networks, phases, losses over a share of the global batch, and what it is judged by.
 
 A step walks through the task's phases. In each, the engine hands the task its rank's share of the global batch,
 differentiates the loss with respect to one network, sums the gradients over the ranks and takes an optimizer's step.
@@ -6,7 +6,7 @@ differentiates the loss with respect to one network, sums the gradients over the
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from medgan_ray.config import Section
 from medgan_ray.dataset.shards import Samples
 from medgan_ray.errors import nearest
 from medgan_ray.host import writer_names
+
+PUBLISHED = "average"
+"""Of a task's networks the one that is judged and published: the running average of what is trained."""
 
 
 class TrainSettings(Section):
@@ -107,10 +110,24 @@ class Share:
 
 
 class Task(Protocol):
-    """A kind of training. ``networks`` holds everything that is saved, ``trained`` what has an optimizer."""
+    """A kind of training, and what every one has.
+
+    What a task can do beyond its steps it says by the protocols below: one of ``Generates`` and ``Answers``, by which
+    its model is judged, and ``Probed`` where its discriminator steers the augmentation.
+
+    Attributes:
+        phases: the steps' phases, in their order.
+        networks: everything that is saved; ``PUBLISHED`` among them.
+        frozen: names of parameters that stay as they came.
+        first_decay: Adam's first decay rate.
+        steadier: what a person can change where losses run away.
+    """
 
     phases: tuple[str, ...]
     networks: dict[str, nn.Module]
+    frozen: frozenset[str]
+    first_decay: float
+    steadier: str
 
     def trained(self, phase: str) -> nn.Module:
         """Return the network that this phase trains."""
@@ -121,12 +138,39 @@ class Task(Protocol):
     def after_step(self, values: Values) -> None:
         """Do what follows the optimizers' steps (the moving average)."""
 
+
+@runtime_checkable
+class Generates(Protocol):
+    """A task whose model makes images: they are judged as a set, and shown as previews."""
+
     def sample(self, positions: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return images [n, C, H, W] in [-1, 1] for fixed noise at ``positions`` and labels [n, L]."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A task whose discriminator's view of training, held-out and generated scans can be measured."""
 
     def probe(self, samples: Samples, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the discriminator's logits [n], in float32 and without augmentation.
 
         Of the samples' images; where ``positions`` are given, of generated ones with the fixed noise there and the
         samples' labels.
+        """
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A task whose model says something of each scan, which is compared with what is known of it."""
+
+    def answers(self, samples: Samples) -> NDArray[np.float32]:
+        """Return the published network's answer to each scan, float32 [n, A], without augmentation."""
+
+    def not_applicable(self, known: Samples) -> str:
+        """Return why figures on these scans would mean nothing; empty where they mean something."""
+
+    def figures(self, answers: NDArray[np.float32], known: Samples) -> dict[str, float]:
+        """Return the figures of answers [n, A]; ``score`` decides which checkpoint is best, lower is better.
+
+        ``known`` holds the scans' labels and subjects, and no images.
         """
