@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.fft
 
 from medgan_ray import seeds
 from medgan_ray.errors import InputError
-from medgan_ray.metrics.spectrum import high_frequency_power, lattice_index
+from medgan_ray.metrics.spectrum import high_frequency_power, lattice_index, spectrum_distance
 
 
 def white(n: int = 100, height: int = 64, width: int = 64) -> np.ndarray:
@@ -58,3 +59,27 @@ def test_what_is_no_image_set_is_refused(shape: tuple[int, ...]) -> None:
     for figure in (high_frequency_power, lattice_index):
         with pytest.raises(InputError, match="image set"):
             figure(np.zeros(shape, np.float32))
+
+
+def test_the_distance_of_spectra_is_that_of_plain_rings() -> None:
+    draw = np.random.default_rng(5)
+    a, b = white(12, 32, 32), draw.normal(0, 1, (9, 1, 32, 32)).cumsum(3).astype(np.float32) / 8
+
+    def rings(images: np.ndarray) -> np.ndarray:
+        power = np.mean([np.abs(scipy.fft.fft2(image[0].astype(float))) ** 2 / 1024 for image in images], axis=0)
+        shifted = scipy.fft.fftshift(power)
+        radius = np.hypot(*np.indices((32, 32)) - 16)
+        return np.array([shifted[np.rint(radius) == ring].mean() for ring in range(1, 17)])
+
+    expected = np.sqrt(np.mean((10 * np.log10(rings(a) / rings(b))) ** 2))
+    assert spectrum_distance(a, b) == pytest.approx(expected, abs=1e-4)
+    assert expected > 1
+
+
+def test_twice_the_amplitude_is_six_decibels_away() -> None:
+    noise = white(10)
+    assert spectrum_distance(2 * noise, noise) == pytest.approx(20 * np.log10(2), rel=1e-6)
+    flat = np.zeros((2, 1, 8, 8), np.float32)
+    assert spectrum_distance(flat, flat) == 0
+    with pytest.raises(InputError, match="one size"):
+        spectrum_distance(noise, flat)
