@@ -23,6 +23,7 @@ train.floor_draws train.precision train.init_from train.freeze_discriminator tra
 augment.probability augment.control augment.target augment.speed_images
 augment.shift augment.flip augment.rotate_degrees augment.scale
 augment.brightness augment.contrast augment.noise augment.cutout
+evaluate.extractor evaluate.samples evaluate.neighbors evaluate.utility evaluate.draws evaluate.rules
 ray.gpus_per_worker ray.cpus_per_worker ray.shared_paths ray.max_failures ray.collective_timeout_s
 ray.worker_health_check_timeout_s ray.worker_group_start_timeout_s ray.elastic_resize_monitor_interval_s
 tune.max_concurrent

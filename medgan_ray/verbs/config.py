@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from medgan_ray.config import Section, expand
 from medgan_ray.dataset.cache import DataSettings
+from medgan_ray.evaluate.settings import EvaluateSettings
 from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.models.augment import AugmentSettings
@@ -14,7 +15,19 @@ from medgan_ray.models.catalog import ModelSettings
 from medgan_ray.tasks.protocol import TrainSettings
 
 FREE_WHEN_RESUMED = frozenset(
-    {"images", "workers", "time_limit_s", "data.cache", "train.writers", "ingest", "split", "ray", "tune", "serve"}
+    {
+        "images",
+        "workers",
+        "time_limit_s",
+        "data.cache",
+        "train.writers",
+        "ingest",
+        "split",
+        "evaluate",
+        "ray",
+        "tune",
+        "serve",
+    }
 )
 """What may differ when the same run goes on: it places or prolongs the run, and does not change what it computes."""
 
@@ -42,6 +55,7 @@ class Config(Section):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
 
     @field_validator("size", mode="before")
     @classmethod

@@ -2,26 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from medgan_ray import report
 from medgan_ray.artifacts.runs import read_log
-from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.dataset.batches import open_dataset
+from medgan_ray.evaluate import pictures
 from medgan_ray.evaluate.page import curves
 from medgan_ray.ingest.pipeline import IngestResult
 from medgan_ray.report import Fact, Grid, Page, Panel, Section, Table, Text
 from medgan_ray.store import open_store
 from medgan_ray.verbs.train import TrainResult
 
-if TYPE_CHECKING:
-    from medgan_ray.inference.model import Model
-
-SHOWN, A_CLASS, CLASSES = 32, 8, 6
 ENOUGH = 100
 """Scans below which the figures of a split are not taken."""
 MEANINGS = {
@@ -83,10 +76,10 @@ def write(story: Story) -> Path:
     from medgan_ray.inference.model import load_model
 
     dataset, model = open_dataset(story.dataset), load_model(story.run)
-    generated = [_generated(model, name, count) for name, count in _wanted(model.classes)]
+    generated = pictures.generated(model)
     store = open_store(str(story.out))
     store.replace("report.html", report.render(_report(story, generated)).encode())
-    real = [_real(dataset, index, count) for index, (_, count) in enumerate(_wanted(model.classes))]
+    real = pictures.real(dataset, "phantoms" if story.phantoms else "real scans")
     store.replace("private/comparison.html", report.render(_comparison(story, real, generated)).encode())
     return story.out / "report.html"
 
@@ -137,7 +130,7 @@ def _comparison(story: Story, real: Sequence[Panel], generated: Sequence[Panel])
         Text(title="Keep this page where the scans are", paragraphs=[f"It shows {kind} of the dataset as they are."])
     ]
     sections += [
-        Grid(title=there.caption, panels=[_named(here, kind), _named(there, "generated")])
+        Grid(title=there.caption, panels=[here, replace(there, caption="generated")])
         for here, there in zip(real, generated, strict=True)
         if len(here.images)
     ]
@@ -177,32 +170,6 @@ def _held_out(story: Story) -> int:
 def _ratio(figures: Mapping[str, float]) -> str:
     value = figures.get("whole_ratio", math.nan)
     return f"{value:.2f}" if math.isfinite(value) else "not measured"
-
-
-def _wanted(classes: Sequence[str]) -> list[tuple[str, int]]:
-    return [(name, A_CLASS) for name in classes[:CLASSES]] if len(classes) > 1 else [("", SHOWN)]
-
-
-def _generated(model: "Model", name: str, count: int) -> Panel:
-    images = model.intensity.display(model.sample(count, name or None, seed=1))
-    return Panel(caption=name or "generated", images=_first_channel(images), columns=4)
-
-
-def _real(dataset: Dataset, code: int, count: int) -> Panel:
-    """Return scans of one class (all classes where there is but one kind) from the test split, else from train."""
-    split = next((part for part in map(dataset.split, ("test", "val", "train")) if len(part)), dataset.split("train"))
-    samples = split.take(split.order(0, "comparison").indices(0, len(split)))
-    several = bool(dataset.manifest.labels) and len(dataset.manifest.labels[0].classes) > 1
-    images = samples.image[samples.label[:, 0] == code] if several else samples.image
-    return Panel(caption="", images=_first_channel(dataset.manifest.intensity.display(images[:count])))
-
-
-def _first_channel(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return images[:, 0]
-
-
-def _named(panel: Panel, caption: str) -> Panel:
-    return Panel(caption=caption, images=panel.images, columns=4)
 
 
 def _minutes(seconds: float) -> str:
