@@ -99,13 +99,25 @@ class Split:
             InputError: if an index is out of range.
             StoreError: if the store fails, or there is no room for the shards of a span.
         """
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise InputError("sample index out of range", self.dataset.store.uri, f"the split holds {len(self)}")
         indices, shards = self._kept(indices)
         gathered = self._gathered(shards, indices - self._starts[shards])
         gathered |= {name: values[indices] for name, values in self._small.items()}
         self._close_idle(self.dataset.settings.span_shards)
         return Samples(**gathered)
+
+    def known(self, indices: NDArray[np.int64]) -> Samples:
+        """Return what is known of the samples at ``indices`` beside their pixels: images are [n, C, 0, W].
+
+        Raises:
+            As ``take`` does.
+        """
+        indices, shards = self._kept(indices)
+        for number in set(shards.tolist()):
+            if not self._seen[number]:
+                self._shard(number)
+        manifest = self.dataset.manifest
+        nothing = np.empty((len(indices), manifest.channels, 0, manifest.size[1]), np.uint16)
+        return Samples(image=nothing, **{name: values[indices] for name, values in self._small.items()})
 
     def _gathered(self, shards: NDArray[np.intp], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Return the large tensors' rows of shards, by name.
@@ -134,7 +146,9 @@ class Split:
         return tuple(np.bincount(codes[codes >= 0], minlength=classes)[:classes].tolist())
 
     def _kept(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Return the indices that are read for those asked for, and their shards."""
+        """Return the indices that are read for those asked for, and their shards; InputError if one is out of range."""
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise InputError("sample index out of range", self.dataset.store.uri, f"the split holds {len(self)}")
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         if not self._left_out:
             return indices, shards

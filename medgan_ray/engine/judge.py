@@ -5,12 +5,11 @@ is known of each: the scans are dealt out among the ranks and the answers gather
 a world of any size, has the same figures.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgan_ray import seeds
 from medgan_ray.dataset.batches import Dataset, Split
@@ -26,12 +25,15 @@ READ = 500
 """Scans that are in memory at once."""
 
 
-class Judge(NamedTuple):
-    """Figures of a task's model as it is when they are asked for; every rank asks."""
+class Judge(Protocol):
+    """Figures of a task's model, as it is when they are asked for, on one split."""
 
-    not_applicable: str
-    """Why there are none; empty where there are."""
-    figures: Callable[[], dict[str, float]]
+    @property
+    def not_applicable(self) -> str:
+        """Why there are no figures, as far as is known before they are asked for; empty where there are."""
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures; empty where they would mean nothing. Every rank asks."""
 
 
 def judge(task: Task, dataset: Dataset, split: str, train: TrainSettings, run: Store, ranks: Ranks) -> Judge:
@@ -41,40 +43,55 @@ def judge(task: Task, dataset: Dataset, split: str, train: TrainSettings, run: S
         TypeError: for a task that neither makes images nor gives answers.
     """
     if isinstance(task, Generates):
-        watch = Watch(dataset, split, train, run, ranks)
-        return Judge(watch.not_applicable, functools.partial(watch.figures, task))
+        return _Made(task, Watch(dataset, split, train, run, ranks))
     if isinstance(task, Answers):
-        answered = _Answered(task, dataset.split(split), split, ranks)
-        return Judge(answered.not_applicable, answered.figures)
+        return _Answered(task, dataset.split(split), split, ranks)
     raise TypeError(f"{type(task).__name__} neither generates nor answers")
+
+
+class _Made:
+    """The images that a task makes, beside those of a split."""
+
+    def __init__(self, task: Generates, watch: Watch) -> None:
+        self._task, self._watch, self.not_applicable = task, watch, watch.not_applicable
+
+    def figures(self) -> dict[str, float]:
+        """Return the watch's figures."""
+        return self._watch.figures(self._task)
 
 
 class _Answered:
     """The answers to the scans of one split, at most ``MOST`` of them."""
 
     def __init__(self, task: Answers, split: Split, name: str, ranks: Ranks) -> None:
-        self._task, self._split, self._ranks = task, split, ranks
-        chosen = seeds.permutation(len(split), split.dataset.manifest.content_digest, "judge", name)
-        self._chosen = np.sort(chosen[:MOST])
-        self._known = self._without_images()
-        few = task.not_applicable(self._known) if self._known else "it holds no scans"
-        self.not_applicable = f"the {name} split can't be judged: {few}" if few else ""
+        self._task, self._split, self._name, self._ranks = task, split, name, ranks
+        self.not_applicable = "" if len(split) else f"the {name} split holds no scans"
 
     def figures(self) -> dict[str, float]:
-        """Return the task's figures; empty where they would mean nothing."""
-        if self.not_applicable or self._known is None:
+        """Return the task's figures."""
+        if not self.not_applicable:
+            self.not_applicable = self._refusal
+        if self.not_applicable:
             return {}
         mine = self._chosen[self._ranks.positions(0, len(self._chosen))]
-        parts = [
-            self._task.answers(self._split.take(mine[start : start + READ])) for start in range(0, len(mine), READ)
-        ]
-        if not parts:  # more ranks than scans: as many columns as an answer has
-            parts = [self._task.answers(self._split.take(self._chosen[:1]))[:0]]
-        return self._task.figures(self._ranks.gather_rows(np.concatenate(parts), len(self._chosen)), self._known)
+        # More ranks than scans: one that has none answers for one, which tells how long an answer is.
+        starts = range(0, len(mine), READ) or [0]
+        asked = mine if len(mine) else self._chosen[:1]
+        parts = [self._task.answers(self._split.take(asked[start : start + READ])) for start in starts]
+        answers = self._ranks.gather_rows(np.concatenate(parts)[: len(mine)], len(self._chosen))
+        return self._task.figures(answers, self._known)
 
-    def _without_images(self) -> Samples | None:
-        parts = []
-        for start in range(0, len(self._chosen), READ):
-            taken = self._split.take(self._chosen[start : start + READ])
-            parts.append(dataclasses.replace(taken, image=taken.image[:, :0], pair=None))
-        return Samples.concatenate(parts) if parts else None
+    @functools.cached_property
+    def _chosen(self) -> NDArray[np.int64]:
+        order = seeds.permutation(len(self._split), self._split.dataset.manifest.content_digest, "judge", self._name)
+        return np.sort(order[:MOST])
+
+    @functools.cached_property
+    def _known(self) -> Samples:
+        """What the answers are compared with; read when first needed, so that a resumed run is soon at its steps."""
+        return self._split.known(self._chosen)
+
+    @functools.cached_property
+    def _refusal(self) -> str:
+        few = self._task.not_applicable(self._known)
+        return f"the {self._name} split {few}" if few else ""

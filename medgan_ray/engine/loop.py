@@ -117,7 +117,8 @@ class _Loop:
         small = guards.before(plan.images, scans, plan.augment) if begins else []
         why = self.probe.not_applicable if self.probe else "nothing measures what it would follow"
         kept = "" if self.rule == plan.rule else f"augmentation follows the schedule: {why}"
-        for text in filter(None, (self.judge.not_applicable, kept, *small)):
+        self.unmeasured = self.judge.not_applicable
+        for text in filter(None, (self.unmeasured, kept, *small)):
             self.host.log(text)
 
     def _writers(self) -> tuple[Record, keeper.Keeper]:
@@ -215,7 +216,7 @@ class _Loop:
         if (stop or late or checkpoint) and self.images != self.taken and not self.plan.scheduled(self.images):
             if not self.state.finite():
                 return stop or late
-            figures = self.judge.figures() if late else {}
+            figures = self._figures() if late else {}
             self._checkpoint(figures, judged=late)
         return stop or late
 
@@ -225,7 +226,7 @@ class _Loop:
             return [Decision("not_finite", "rollback", "a weight is no number", self.task.steadier)]
         began = time.monotonic()
         self.state.facts = {**self.state.facts, SIGNALS: _finite(self._signals())}
-        figures = self.judge.figures()
+        figures = self._figures()
         decisions, tally = guards.on_figures({**figures, **self._augmentation()}, self.state.facts["tally"])
         self.state.facts = {**self.state.facts, "tally": tally}
         self._checkpoint(figures, judged=True)
@@ -253,6 +254,14 @@ class _Loop:
         if not isinstance(self.task, Generates):
             return None
         return self.task.sample(np.arange(PREVIEWS), preview_labels(self.dataset.manifest, PREVIEWS))
+
+    def _figures(self) -> dict[str, float]:
+        """Measure on the held-out split; say once why that can't be done, if it only shows now."""
+        figures = self.judge.figures()
+        if self.record and not figures and self.judge.not_applicable != self.unmeasured:
+            self.unmeasured = self.judge.not_applicable
+            self.host.log(self.unmeasured)
+        return figures
 
     def _settle(self, last: bool = False) -> None:
         """Wait for the checkpoint that is being written, and report it; every rank calls."""

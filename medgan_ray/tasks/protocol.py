@@ -167,7 +167,7 @@ class Answers(Protocol):
         """Return the published network's answer to each scan, float32 [n, A], without augmentation."""
 
     def not_applicable(self, known: Samples) -> str:
-        """Return why figures on these scans would mean nothing; empty where they mean something."""
+        """Return why figures on these scans would mean nothing, as what a split does ("holds …"); empty where not."""
 
     def figures(self, answers: NDArray[np.float32], known: Samples) -> dict[str, float]:
         """Return the figures of answers [n, A]; ``score`` decides which checkpoint is best, lower is better.

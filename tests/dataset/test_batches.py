@@ -23,6 +23,16 @@ def test_an_index_out_of_range_is_refused(tmp_path):
         open_dataset(str(tmp_path)).split("val").take(np.array([24]))
 
 
+def test_what_is_known_of_samples_comes_without_their_pixels(tmp_path):
+    write_dataset(str(tmp_path), shard_bytes=40_000, classes=("a", "b"))
+    split, asked = open_dataset(str(tmp_path)).split("train"), np.array([119, 0, 60, 60, 3])
+    found = split.known(asked)
+    assert found.subject.tolist() == asked.tolist() and found.label[:, 0].tolist() == (asked % 2).tolist()
+    assert found.image.size == 0 and len(found) == 5
+    with pytest.raises(InputError, match="out of range"):
+        split.known(np.array([120]))
+
+
 def test_classes_are_counted(tmp_path):
     write_dataset(str(tmp_path), classes=("a", "b", "c"), counts={"train": 100})
     assert open_dataset(str(tmp_path)).split("train").class_counts(3) == (34, 33, 33)
