@@ -93,8 +93,8 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     from medgan_ray.engine import loop, processor
     from medgan_ray.engine.plan import Plan
 
-    processor.prepare()
     options, store = Config.of(config), open_store(run)
+    processor.prepare(exact=options.train.precision in ("float32", "float64"))
     opened = open_dataset(dataset, options.data, runs.read(store)["manifest"], store)
     kind = kinds.of(options.task)
     options = kind.settled(options, opened.manifest)
