@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from medgan_ray.on_ray.face import GANTrainer, build_app, load_space, read_dataset, trainable, tune_search
     from medgan_ray.verbs.generate import generate_scans
     from medgan_ray.verbs.ingest import ingest_scans
+    from medgan_ray.verbs.promote import promote_version
+    from medgan_ray.verbs.publish import publish_run
 
 _HOMES = {
     "GANTrainer": "medgan_ray.on_ray.face",
@@ -21,6 +23,8 @@ _HOMES = {
     "ingest_scans": "medgan_ray.verbs.ingest",
     "load_model": "medgan_ray.inference.model",
     "load_space": "medgan_ray.on_ray.face",
+    "promote_version": "medgan_ray.verbs.promote",
+    "publish_run": "medgan_ray.verbs.publish",
     "read_dataset": "medgan_ray.on_ray.face",
     "trainable": "medgan_ray.on_ray.face",
     "tune_search": "medgan_ray.on_ray.face",
@@ -34,6 +38,8 @@ __all__ = [
     "ingest_scans",
     "load_model",
     "load_space",
+    "promote_version",
+    "publish_run",
     "read_dataset",
     "trainable",
     "tune_search",

@@ -24,6 +24,7 @@ augment.probability augment.control augment.target augment.speed_images
 augment.shift augment.flip augment.rotate_degrees augment.scale
 augment.brightness augment.contrast augment.noise augment.cutout
 evaluate.extractor evaluate.samples evaluate.neighbors evaluate.utility evaluate.draws evaluate.rules
+publish.license publish.use
 ray.gpus_per_worker ray.cpus_per_worker ray.shared_paths ray.max_failures ray.collective_timeout_s
 ray.worker_health_check_timeout_s ray.worker_group_start_timeout_s ray.elastic_resize_monitor_interval_s
 tune.max_concurrent

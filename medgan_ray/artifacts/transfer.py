@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from medgan_ray.artifacts import checkpoints, runs
+from medgan_ray.artifacts import checkpoints, registry, runs
 from medgan_ray.artifacts.tensors import from_bytes, to_bytes, weights_sha256
 from medgan_ray.artifacts.versions import DESCRIPTION, read_model
 from medgan_ray.errors import InputError, UsageError
@@ -42,10 +42,10 @@ def read(uri: str, log: Callable[[str], None] = lambda text: None) -> Donor:
     """
     store = open_store(uri)
     is_run = store.exists(runs.RUN)
-    folder = store.child("best") if is_run else store
-    if not folder.exists(DESCRIPTION):
+    folder = store.child("best") if is_run else registry.folder(uri)
+    if not folder or not folder.exists(DESCRIPTION):
         what = "no checkpoint yet" if is_run else "neither a run nor a version of a model"
-        raise InputError(what, uri, "give train.init_from a run, or the folder that holds a version's model.json")
+        raise InputError(what, uri, "give train.init_from a run, REGISTRY/NAME@N or the folder of a model.json")
     weights, description = read_model(folder)
     tensors = {f"generator/{name}": value for name, value in weights.items()}
     found = checkpoints.newest(store, log) if is_run else None

@@ -7,7 +7,7 @@ model.json          what it is: see ``Description``; names the weights by SHA-25
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -20,6 +20,28 @@ from medgan_ray.store import Store
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+
+
+class Release(Section):
+    """What a published version adds: its number, how the gate judged it, and which run it is from."""
+
+    name: str
+    version: int
+    published: str
+    """When, UTC."""
+    verdict: Literal["passed", "refused", "none"]
+    """What the gate said of these weights; none: they were not evaluated."""
+    failed: tuple[str, ...] = ()
+    """Names of the rules that were not kept."""
+    forced: str | None = None
+    """Why it was published against the gate; None where the gate let it through."""
+    evaluation: str = ""
+    """SHA-256 of the evaluation."""
+    run: str
+    """The last part of the run's address."""
+    run_sha256: str
+    """SHA-256 of its ``run.json``."""
+    license: str
 
 
 class Description(Section):
@@ -45,6 +67,8 @@ class Description(Section):
     images: int
     figures: dict[str, float] = Field(default_factory=dict)
     code_version: str
+    release: Release | None = None
+    """None in a run."""
 
 
 def write_model(store: Store, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Description:

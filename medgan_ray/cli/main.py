@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from medgan_ray.cli import config, demo, generate, ingest, inspect, phantom, serve, show, submit, train, tune, withdraw
+from medgan_ray.cli import (
+    config,
+    demo,
+    generate,
+    ingest,
+    inspect,
+    phantom,
+    promote,
+    publish,
+    serve,
+    show,
+    submit,
+    train,
+    tune,
+    withdraw,
+)
 from medgan_ray.cli.call import VerbCommand
 from medgan_ray.errors import Interrupted, MedganError, nearest
 
@@ -35,6 +50,8 @@ VERBS = {
     "train": train.train,
     "tune": tune.tune,
     "generate": generate.generate,
+    "publish": publish.publish,
+    "promote": promote.promote,
     "serve": serve.serve,
     "submit": submit.submit,
     "config": config.config,

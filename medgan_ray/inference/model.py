@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from medgan_ray import seeds
+from medgan_ray.artifacts import registry
 from medgan_ray.artifacts.runs import BEST, read_json
 from medgan_ray.artifacts.versions import DESCRIPTION, Description, read_model
 from medgan_ray.dataset.manifest import Intensity
@@ -51,8 +52,8 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The last part of the address."""
-        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+        """The name in the registry, or the last part of the address."""
+        return self.card.release.name if self.card.release else self.uri.rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -177,16 +178,18 @@ def load_model(uri: str) -> Model:
 
 
 def model_store(uri: str) -> Store:
-    """Return the folder that holds ``model.safetensors`` for a run, a search or a version.
+    """Return the folder that holds ``model.safetensors`` for a run, a search or a version (``REGISTRY/NAME[@N]``).
 
     Raises:
         InputError: if ``uri`` is none of them.
     """
+    found = registry.folder(uri)
+    if found is not None:
+        return found
     store = open_store(uri)
-    for candidate in (store, store.child("best")):
-        if candidate.exists(DESCRIPTION):
-            return candidate
+    if store.exists(f"best/{DESCRIPTION}"):
+        return store.child("best")
     best = read_json(store, BEST)
     if best and isinstance(best.get("run"), str):
         return store.child(best["run"], "best")
-    raise InputError("no model here", uri, "give a run, a search or a version")
+    return registry.find(uri).folder  # a registry without a current version: says so

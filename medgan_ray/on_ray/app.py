@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgan_ray.artifacts import registry
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.on_ray import session
 from medgan_ray.on_ray.gate import hash_key
@@ -26,15 +27,18 @@ def build_app(args: Mapping[str, Any]) -> "Application":
     """Return a Serve application.
 
     Args:
-        args: ``models``: one URI, several with commas between, or a list; ``no_auth``: ask for no key and answer
-            loopback alone; and any option of the section ``serve``. API keys come from MEDGAN_API_KEYS (commas
-            between) and from ``keys_file``, on the machine where this runs; only their hashes travel.
+        args: ``models``: one URI (a run, a search, ``REGISTRY/NAME[@N]``), several with commas between, or a list;
+            ``no_auth``: ask for no key and answer loopback alone; and any option of the section ``serve``. API keys
+            come from MEDGAN_API_KEYS (commas between) and from ``keys_file``, on the machine where this runs; only
+            their hashes travel.
 
     Raises:
         UsageError: without models or keys, or for an unknown option.
+        InputError: for a version that is not there.
     """
     given = dict(args)
-    uris = named(given.pop("models", ()))
+    # One version for all replicas, also for one that starts after another was promoted.
+    uris = {name: registry.pinned(uri) for name, uri in named(given.pop("models", ())).items()}
     no_auth = str(given.pop("no_auth", False)).lower() in ("true", "1", "yes")
     settings = ServeSettings.parse(given, where="serve")
     keys = () if no_auth else hashed_keys(settings.keys_file)
@@ -80,7 +84,7 @@ def named(models: str | list[str] | tuple[str, ...]) -> dict[str, str]:
     uris = [each.strip() for each in models.split(",")] if isinstance(models, str) else list(models)
     found: dict[str, str] = {}
     for uri in filter(None, uris):
-        name = uri.rstrip("/").rsplit("/", 1)[-1].partition("@")[0]
+        name = registry.split(uri)[0].rsplit("/", 1)[-1]
         if name in found:
             raise UsageError(f"two models are called {name!r}", uri, "serve them apart, or rename one")
         found[name] = absolute(uri)

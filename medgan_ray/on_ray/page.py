@@ -10,7 +10,7 @@ input, select, button { font: inherit; padding: .3rem .5rem; }
 button { grid-column: 2; justify-self: start; }
 #images { display: flex; flex-wrap: wrap; gap: .5rem; margin-top: 1rem; }
 img { width: 8rem; image-rendering: pixelated; }
-#said { color: #a00; min-height: 1.5em; }
+#said, .forced { color: #a00; min-height: 1.5em; }
 </style>
 <h1>Synthetic scans</h1>
 <p>Made by a generator; of nobody. Not a medical device.</p>
@@ -22,6 +22,7 @@ img { width: 8rem; image-rendering: pixelated; }
 <label for="n">Images</label><input id="n" type="number" min="1" max="16" value="8">
 <button>Generate</button>
 </form>
+<p id="gate"></p>
 <p id="said" role="status"></p>
 <div id="images"></div>
 <script>
@@ -36,9 +37,17 @@ function option(value, text) {
   made.textContent = text;
   return made;
 }
+function gate(model) {
+  const verdict = model.verdict === "none" ? "not evaluated" : model.verdict;
+  at("gate").className = model.forced ? "forced" : "";
+  at("gate").textContent = !model.release ? "From a run: not through the release gate."
+    : "Version " + model.release + ", release gate: " + verdict
+      + (model.forced ? ". Published against the gate: " + model.forced : "") + ".";
+}
 function labels() {
   const model = models.find(m => m.name === at("model").value) || {classes: []};
   at("label").replaceChildren(option("", "any"), ...(model.classes || []).map(c => option(c, c)));
+  gate(model);
 }
 async function explain(answer) {
   try { return (await answer.json()).detail; } catch { return "HTTP " + answer.status; }

@@ -241,7 +241,7 @@ def _answer(body: bytes, name: str, ask: Ask, headers: dict[str, str]) -> Respon
 def _described(name: str, model: Model | None) -> dict[str, Any]:
     if model is None:
         return {"name": name, "state": "loading"}
-    card = model.card
+    card, release = model.card, model.card.release
     return {
         "name": name,
         "state": "ready",
@@ -253,6 +253,8 @@ def _described(name: str, model: Model | None) -> dict[str, Any]:
         "unit": model.intensity.unit,
         "can": ["generate"],
         "formats": list(SUFFIXES),
-        "verdict": None,
+        "release": release.version if release else None,
+        "verdict": release.verdict if release else None,
+        "forced": release.forced if release else None,
         "card": card.model_dump(mode="json"),
     }

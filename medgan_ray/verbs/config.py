@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from medgan_ray.artifacts.card import PublishSettings
 from medgan_ray.config import Section, expand
 from medgan_ray.dataset.cache import DataSettings
 from medgan_ray.evaluate.settings import EvaluateSettings
@@ -24,6 +25,7 @@ FREE_WHEN_RESUMED = frozenset(
         "ingest",
         "split",
         "evaluate",
+        "publish",
         "ray",
         "tune",
         "serve",
@@ -56,6 +58,7 @@ class Config(Section):
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    publish: PublishSettings = PublishSettings()
 
     @field_validator("size", mode="before")
     @classmethod

@@ -4,13 +4,13 @@ medgan-ray inspect heads --grid heads.png
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medgan_ray.artifacts import checkpoints, runs
+from medgan_ray.artifacts import checkpoints, registry, runs
 from medgan_ray.artifacts.versions import DESCRIPTION, read_model
 from medgan_ray.dataset.batches import Dataset, open_dataset
 from medgan_ray.dataset.cache import cache_folder, fetch_shard
@@ -51,7 +51,9 @@ def inspect(
         if grid or verify or sweep or among:
             raise UsageError("a file has no grid, digests, orphans or runs", uri, "drop the option")
         return _file(store.path())
-    for marker, facts in ((POINTER, _dataset), (runs.RUN, _run), ("search.json", _search), (DESCRIPTION, _model)):
+    if registry.names_version(uri):
+        store = registry.find(uri).folder
+    for marker, facts in _KINDS.items():
         if store.exists(marker):
             if among and marker != POINTER:
                 raise UsageError("only a dataset has runs that were trained with it", uri, "give the dataset first")
@@ -61,6 +63,8 @@ def inspect(
             if grid:
                 _draw(found["kind"], uri, grid)
             return found
+    if registry.contents(store) != ([], []):
+        return _registered(store, verify, sweep)  # nothing of it is current yet
     raise InputError("nothing known here", uri, "give a scan, a dataset, a run, a search or a model")
 
 
@@ -98,6 +102,8 @@ def _trained(store: Store) -> Iterator[tuple[str, str, str]]:
         folder, _, name = key.rpartition("/")
         if name == DESCRIPTION and f"{folder.rpartition('/')[0]}/{runs.RUN}".lstrip("/") in keys:
             continue  # the best model of a run, which is told of itself
+        if not registry.is_whole(f"{store.uri}/{folder}", f"{folder}/{registry.COMMIT}" in keys):
+            continue  # never published
         if name in (runs.RUN, DESCRIPTION):
             facts = runs.read_json(store, key) or {}
             yield (
@@ -175,13 +181,40 @@ def _search(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
 def _model(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
     if sweep:
         _refuse("model", False, sweep)
+    found = registry.at(store) if verify else None
+    checked = {"verified": registry.verify(found)} if found else {}
     _, card = read_model(store)
-    return {"kind": "model", **card.model_dump(mode="json")}
+    return {"kind": "model", **checked, **card.model_dump(mode="json")}
+
+
+def _registered(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
+    swept = registry.sweep(store) if sweep else []
+    numbers, orphans = registry.contents(store)
+    facts: dict[str, Any] = {"kind": "model", "versions": numbers, "orphans": orphans, **registry.pointer(store)}
+    facts["current"] = facts.pop("version")
+    if verify:
+        facts["verified"] = sum(registry.verify(registry.version(store, number)) for number in numbers)
+    if sweep:
+        facts["swept"] = swept
+    if facts["current"]:
+        _, card = read_model(registry.version(store, facts["current"]).folder)
+        facts.update(card.model_dump(mode="json"))
+    return facts
 
 
 def _refuse(kind: str, verify: bool, sweep: bool) -> None:
     if verify or sweep:
         raise UsageError(f"a {kind} is neither verified nor swept as a whole", "", "inspect its runs")
+
+
+_KINDS: dict[str, Callable[[Store, bool, bool], dict[str, Any]]] = {
+    POINTER: _dataset,
+    runs.RUN: _run,
+    "search.json": _search,
+    DESCRIPTION: _model,
+    registry.CURRENT: _registered,
+}
+"""By the file that tells what it is."""
 
 
 def _draw(kind: str, uri: str, grid: str) -> None:

@@ -10,7 +10,21 @@ from medgan_ray import errors
 from medgan_ray.cli import main as program
 from medgan_ray.verbs import phantom
 
-VERBS = ["demo", "phantom", "ingest", "withdraw", "inspect", "train", "tune", "generate", "serve", "submit", "config"]
+VERBS = [
+    "demo",
+    "phantom",
+    "ingest",
+    "withdraw",
+    "inspect",
+    "train",
+    "tune",
+    "generate",
+    "publish",
+    "promote",
+    "serve",
+    "submit",
+    "config",
+]
 
 
 def _run(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

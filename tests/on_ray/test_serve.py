@@ -8,7 +8,7 @@ import httpx
 import pytest
 import yaml
 
-from medgan_ray import build_app
+from medgan_ray import build_app, publish_run
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.on_ray.serve import running, serve
 from medgan_ray.on_ray.settings import ServeSettings
@@ -78,6 +78,17 @@ def test_the_written_file_is_rays_own_schema(run: str, tmp_path: Path, monkeypat
     assert application.import_path == "medgan_ray:build_app"
     assert build_app(application.args) is not None
     assert application.args == {"models": [run], "max_images": 99}
+
+
+def test_a_moving_address_is_pinned_when_the_application_is_built(run: str, tmp_path: Path) -> None:
+    name = str(tmp_path / "heads")
+    for _ in range(2):
+        publish_run(run, name, force=True, why="a test")
+    for address in (name, f"{name}@current", f"{name}@2"):
+        uris = build_app({"models": address, "no_auth": True})._bound_deployment.init_args[0]
+        assert uris == {"heads": f"{name}@2"}
+    with pytest.raises(InputError, match="no version 7"):
+        build_app({"models": f"{name}@7", "no_auth": True})
 
 
 def test_mistakes_are_refused_first(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

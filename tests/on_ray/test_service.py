@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from medgan_ray import publish_run
 from medgan_ray.on_ray.gate import hash_key
 from medgan_ray.on_ray.service import Models, build
 from medgan_ray.verbs.train import train
@@ -82,6 +83,23 @@ def test_models_are_described(call: Call) -> None:
     (model,) = call("GET", "/v1/models", headers=KEY).json()["models"]
     assert model["name"] == "heads" and model["classes"] == ["normal", "lesion"] and model["size"] == [32, 32]
     assert model["card"]["weights"].startswith(model["version"])
+    assert model["verdict"] is None and model["release"] is None, "a run has not been through the gate"
+
+
+def test_a_version_says_how_it_was_judged_and_that_it_was_forced(run: str, tmp_path: Path) -> None:
+    publish_run(run, str(tmp_path / "brains"), force=True, why="a <b>baseline</b>")
+    models = Models({"brains": f"{tmp_path}/brains@1"})
+    deadline = time.monotonic() + 30
+    while not models.ready:
+        assert time.monotonic() < deadline, models.failure
+        time.sleep(0.02)
+    call = _call(build(models, (), 64, 5))
+    (model,) = call("GET", "/v1/models").json()["models"]
+    told = [model[name] for name in ("name", "release", "verdict", "forced")]
+    assert told == ["brains", 1, "none", "a <b>baseline</b>"]
+    assert call("POST", "/v1/generate", json={"seed": 1}).headers["x-model-version"] == model["version"]
+    page = call("GET", "/").text
+    assert "model.forced" in page and "innerHTML" not in page, "a reason is shown as text"
 
 
 def test_the_same_seed_gives_the_same_bytes_and_few_are_a_prefix_of_many(call: Call) -> None:
