@@ -115,7 +115,7 @@ def nearest_features(queries: Features, among: Chunks, groups: tuple[Groups, Gro
 
 def contrast(images: Images) -> NDArray[np.float32]:
     """Return the standard deviation of each image's pixels [n]."""
-    deviation: NDArray[np.float32] = images.reshape(len(images), -1).std(1)
+    deviation: NDArray[np.float32] = images.std((1, 2, 3))
     return deviation
 
 

@@ -1,4 +1,4 @@
-"""Copies are found whatever was done to hide them; nearest is nearest; chunks, groups and blanks count as they should."""
+"""Copies are found whatever hides them; nearest is nearest; chunks, groups and blanks count as they should."""
 
 import numpy as np
 import pytest
