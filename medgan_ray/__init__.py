@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from medgan_ray.inference.model import load_model
     from medgan_ray.on_ray.face import GANTrainer, build_app, load_space, read_dataset, trainable, tune_search
+    from medgan_ray.verbs.evaluate import evaluate_run
     from medgan_ray.verbs.generate import generate_scans
     from medgan_ray.verbs.ingest import ingest_scans
     from medgan_ray.verbs.promote import promote_version
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "GANTrainer": "medgan_ray.on_ray.face",
     "build_app": "medgan_ray.on_ray.face",
+    "evaluate_run": "medgan_ray.verbs.evaluate",
     "generate_scans": "medgan_ray.verbs.generate",
     "ingest_scans": "medgan_ray.verbs.ingest",
     "load_model": "medgan_ray.inference.model",
@@ -34,6 +36,7 @@ __all__ = [
     "GANTrainer",
     "__version__",
     "build_app",
+    "evaluate_run",
     "generate_scans",
     "ingest_scans",
     "load_model",

@@ -17,7 +17,7 @@ def write_dataset(
     """Write bright disks of random place and radius on a dark ground; return the manifest."""
     counts = counts or COUNTS
     store, draw = open_store(uri), np.random.default_rng(7)
-    shards, splits = [], {}
+    shards, splits, seen = [], {}, 0
     for split, count in counts.items():
         center, radius = draw.uniform(0.35, 0.65, (2, count, 1, 1)), draw.uniform(0.1, 0.3, (count, 1, 1))
         rows, columns = np.mgrid[0:size, 0:size] / size
@@ -26,7 +26,7 @@ def write_dataset(
         samples = Samples(
             image=(values.clip(0, 1) * 65535).astype(np.uint16)[:, None],
             label=(np.arange(count) % max(1, len(classes))).astype(np.int32)[:, None][:, : len(classes[:1])],
-            subject=np.arange(count, dtype=np.int32),
+            subject=np.arange(seen, seen + count, dtype=np.int32),
             attribute=np.zeros((count, 0), np.int16),
             spacing=np.full((count, 2), np.nan, np.float32),
         )
@@ -34,6 +34,7 @@ def write_dataset(
         writer.add(samples)
         shards += writer.close()
         splits[split] = SplitEntry(samples=count, subjects=count)
+        seen += count
     manifest = Manifest(
         modality="CT",
         size=(size, size),

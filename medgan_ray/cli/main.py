@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from medgan_ray.cli import (
     config,
     demo,
+    evaluate,
     generate,
     ingest,
     inspect,
@@ -50,6 +51,7 @@ VERBS = {
     "train": train.train,
     "tune": tune.tune,
     "generate": generate.generate,
+    "evaluate": evaluate.evaluate,
     "publish": publish.publish,
     "promote": promote.promote,
     "serve": serve.serve,

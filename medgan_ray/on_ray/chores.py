@@ -16,6 +16,7 @@ from medgan_ray.ingest.deidentify import SubjectKey, subject_key
 from medgan_ray.ingest.pipeline import Decode, IngestResult
 from medgan_ray.on_ray import session
 from medgan_ray.on_ray.train import absolute, placed, rank_config
+from medgan_ray.verbs.evaluate import EvaluateResult
 from medgan_ray.verbs.generate import GenerateResult
 
 Progress = Callable[[int, int], None]
@@ -81,6 +82,24 @@ def generate_scans(
         return generate.generate_scans(absolute(model), absolute(out), progress=tell, **asked)
 
     return _as_task(work, 1, [absolute(model), absolute(out)], progress, place)
+
+
+def evaluate_run(
+    run: str,
+    dataset: str,
+    config: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    place: Place = HERE,
+) -> EvaluateResult:
+    """Do what ``verbs.evaluate.evaluate_run`` does, as a Ray task."""
+    settings = placed(config)
+
+    def work(tell: Progress) -> EvaluateResult:
+        from medgan_ray.verbs import evaluate
+
+        return evaluate.evaluate_run(absolute(run), absolute(dataset), rank_config(settings), tell)
+
+    return _as_task(work, 1, [absolute(run), absolute(dataset)], progress, place)
 
 
 class _Told(LocalHost):

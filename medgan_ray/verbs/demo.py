@@ -13,16 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from medgan_ray.artifacts import registry, runs
 from medgan_ray.config import merge
 from medgan_ray.errors import InputError, UsageError
+from medgan_ray.evaluate import record
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.ingest.pipeline import IngestResult
-from medgan_ray.store import is_remote
+from medgan_ray.store import is_remote, open_store
 from medgan_ray.verbs.config import Config
 from medgan_ray.verbs.demo_page import Answer, Chapter, Search, Story, summary, write
+from medgan_ray.verbs.evaluate import evaluate_run
 from medgan_ray.verbs.generate import generate_scans
 from medgan_ray.verbs.ingest import ingest_scans
 from medgan_ray.verbs.phantom import make_phantoms
+from medgan_ray.verbs.publish import publish_run
 from medgan_ray.verbs.train import TrainResult, train
 
 PHANTOM_PATIENTS, PHANTOM_SLICES, PHANTOM_SIDE = 80, 8, 96
@@ -30,6 +34,10 @@ DEFAULTS: dict[str, Any] = {"images": 12_000}
 FOR_PHANTOMS: dict[str, Any] = {"split": {"val": 0.2, "test": 0.2}}
 """So that 640 phantoms leave more than 100 for each of the figures' splits."""
 GENERATED, GENERATED_DICOM = 16, 4
+MODEL = "registry/demo"
+EVALUATE: dict[str, Any] = {"evaluate": {"samples": 500, "utility": "none"}}
+"""What a demo has time for."""
+FORCED = "the demo shows how a version is published"
 
 Value = TypeVar("Value")
 Train = Callable[[str, str, Mapping[str, Any], Host], TrainResult]
@@ -101,13 +109,15 @@ def demo(
         tell("Draw phantoms", lambda: _phantoms(str(folder / "scans")))
     ingested = tell("Ingest", lambda: _ingest(scans or str(folder / "scans"), dataset, options))
     trained = tell("Train", lambda: _train(steps.train, dataset, run, options, _Told(progress)))
-    tell("Generate", lambda: _generate(run, folder / "generated"))
+    tell("Evaluate", lambda: _evaluate(run, dataset, options, ingested.splits.get("test", 0)))
+    model = tell("Publish", lambda: _publish(run, str(folder / MODEL)))
+    tell("Generate", lambda: _generate(model, folder / "generated"))
     search, serve, searched = steps.search, steps.serve, None
     if search:
         settings = partial(search, dataset, str(folder / "search"), options)
         searched = tell("Search", lambda: _search(settings() if trained.figures else None))
     if serve:
-        tell("Serve", lambda: _serve(serve(run)))
+        tell("Serve", lambda: _serve(serve(model)))
     return _told(Story(folder, scans is None, dataset, run, tell.chapters, ingested, trained, searched), began)
 
 
@@ -181,9 +191,52 @@ def _train(function: Train, dataset: str, run: str, options: Mapping[str, Any], 
     return done, f"A generator saw {done.images:,} images {how} and was kept with its checkpoints ({run})."
 
 
-def _generate(run: str, folder: Path) -> tuple[None, str]:
-    generate_scans(run, str(folder), GENERATED)
-    generate_scans(run, str(folder / "dicom"), GENERATED_DICOM, form="dicom")
+def _evaluate(run: str, dataset: str, options: Mapping[str, Any], held_out: int) -> tuple[None, str]:
+    """Evaluate the best model unless that was done earlier."""
+    if not held_out:
+        return None, "The model was not evaluated: there is no scan that training never saw."
+    found = _evaluated(run)
+    if found is None:
+        local = {key: value for key, value in options.items() if key in Config.model_fields}
+        evaluate_run(run, dataset, merge(EVALUATE, local))
+        found = _evaluated(run)
+    failed = [rule.name for rule in found.rules if not rule.passed] if found else ["everything"]
+    verdict = f"refuses it (not kept: {', '.join(failed)})" if failed else "lets it pass"
+    return None, (
+        f"The model was held against scans that training never saw, and searched for copies of those it did see: the "
+        f"gate {verdict} ({run}/report.html)."
+    )
+
+
+def _evaluated(run: str) -> record.Evaluation | None:
+    """Return the newest evaluation of a run, if it is of the best weights."""
+    store = open_store(run)
+    found, best = record.newest(store), runs.read_json(store, "best/model.json") or {}
+    return found if found and found.model == best.get("weights") else None
+
+
+def _publish(run: str, model: str) -> tuple[str, str]:
+    """Publish the best model unless it is the current version; where the gate refuses it, by force, and said."""
+    best = runs.read_json(open_store(run), "best/model.json") or {}
+    number = registry.current(open_store(model))
+    there = registry.find(model).folder if number else None
+    if there is None or (runs.read_json(there, "model.json") or {}).get("weights") != best.get("weights"):
+        found = _evaluated(run)
+        forced = not found or found.verdict != "passed"
+        number = publish_run(run, model, force=forced, why=FORCED if forced else "").version
+    found_version = registry.find(f"{model}@{number}")
+    how = "by force, which its card and the service say" if _is_forced(found_version) else "through the gate"
+    return f"{model}@{number}", f"It became version {number} of the registry's model, {how} ({model})."
+
+
+def _is_forced(version: registry.Version) -> bool:
+    release = (runs.read_json(version.folder, "model.json") or {}).get("release") or {}
+    return bool(release.get("forced"))
+
+
+def _generate(model: str, folder: Path) -> tuple[None, str]:
+    generate_scans(model, str(folder), GENERATED)
+    generate_scans(model, str(folder / "dicom"), GENERATED_DICOM, form="dicom")
     return None, f"{GENERATED} new scans were generated as pictures, {GENERATED_DICOM} as DICOM files ({folder})."
 
 

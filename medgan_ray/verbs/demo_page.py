@@ -24,9 +24,9 @@ MEANINGS = {
     "lattice": "checkerboard: regular patterns, over those of real scans",
     "score": "score: the mean of the two distances; decides which checkpoint is kept",
 }
-NOT_CHECKED = (
-    "Generated scans are synthetic. Whether one of them resembles a training scan too closely has not been checked "
-    "here, so treat models and generated scans as you treat the scans they learned from."
+CAUTION = (
+    "Generated scans are synthetic. The evaluation searched them for copies of training scans; no search proves that "
+    "there are none, so treat models and generated scans as you treat the scans they learned from."
 )
 
 
@@ -99,7 +99,7 @@ def summary(story: Story, path: Path, seconds: float) -> list[str]:
         else "Next, step by step:",
         "  medgan-ray ingest FOLDER dataset && medgan-ray train dataset run && medgan-ray generate run out -n 16",
         "",
-        NOT_CHECKED,
+        CAUTION,
     ]
     return lines
 
@@ -117,7 +117,7 @@ def _report(story: Story, generated: Sequence[Panel]) -> Page:
         columns=["step", "what happened", "seconds"],
         rows=[[chapter.name, chapter.text, round(chapter.seconds, 1)] for chapter in story.chapters],
     )
-    sections: list[Section] = [steps, Grid(title="Generated scans", panels=generated, note=NOT_CHECKED)]
+    sections: list[Section] = [steps, Grid(title="Generated scans", panels=generated, note=CAUTION)]
     sections += [_figures(story), *curves(read_log(open_store(story.run)))]
     if story.search is not None:
         sections.append(Table(title="Search", columns=story.search.columns, rows=story.search.rows))

@@ -19,7 +19,9 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(verb, "PHANTOM_SIDE", 48)
     said: list[str] = []
     result = placed.demo(str(tmp_path), config=SMALL, say=said.append)
-    assert [line.split()[1] for line in said] == ["Draw", "Ingest", "Train", "Generate", "Search", "Serve"]
+    assert [line.split()[1] for line in said] == [
+        *("Draw", "Ingest", "Train", "Evaluate", "Publish", "Generate", "Search", "Serve")
+    ]
     text = "\n".join(result.summary)
     assert "4 scans asked for over HTTP" in text and "http://127.0.0.1:" in text
     assert Path(result.report).exists() and result.images == 32

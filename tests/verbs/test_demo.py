@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medgan_ray.artifacts import registry
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.host import Host
+from medgan_ray.inference.model import load_model
+from medgan_ray.store import open_store
 from medgan_ray.verbs import demo as verb
 from medgan_ray.verbs.demo_page import Answer, Search
 from medgan_ray.verbs.train import TrainResult, train
@@ -36,7 +39,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[verb.DemoResult, lis
 def test_everything_stands_where_the_summary_says(done: tuple[verb.DemoResult, list[str]]):
     result, said = done
     out = Path(result.out)
-    assert said == ["1. Draw phantoms …", "2. Ingest …", "3. Train …", "4. Generate …"]
+    assert said == ["1. Draw phantoms …", "2. Ingest …", "3. Train …", "4. Evaluate …", "5. Publish …", "6. Generate …"]
     assert len(list((out / "scans").rglob("*.dcm"))) == 24
     assert len(list((out / "generated").glob("*.png"))) == 16
     assert len(list((out / "generated" / "dicom").glob("*.dcm"))) == 4
@@ -56,7 +59,8 @@ def test_what_cannot_be_measured_is_said(done: tuple[verb.DemoResult, list[str]]
 def test_pictures_of_scans_stand_in_private_alone(done: tuple[verb.DemoResult, list[str]]):
     out = Path(done[0].out)
     pages = [str(page.relative_to(out)) for page in sorted(out.rglob("*.html"))]
-    assert [page for page in pages if not page.startswith("dataset/")] == ["private/comparison.html", "report.html"]
+    own = [page for page in pages if not page.startswith("dataset/")]
+    assert own == ["private/comparison.html", "report.html", "run/private/report.html", "run/report.html"]
     assert (out / "report.html").read_text("utf-8").count("data:image/png") == 2  # one panel a class
     assert (out / "private" / "comparison.html").read_text("utf-8").count("data:image/png") == 4
 
@@ -64,6 +68,13 @@ def test_pictures_of_scans_stand_in_private_alone(done: tuple[verb.DemoResult, l
 def test_the_same_call_goes_on(done: tuple[verb.DemoResult, list[str]]):
     again = verb.demo(done[0].out, config=SMALL)
     assert any("earlier" in line for line in again.summary)
+    assert registry.contents(open_store(f"{done[0].out}/registry/demo")).numbers == [1]
+
+
+def test_a_model_that_the_gate_refuses_is_published_by_force_and_says_so(done: tuple[verb.DemoResult, list[str]]):
+    text = "\n".join(done[0].summary)
+    assert "the gate refuses it" in text and "by force" in text
+    assert load_model(f"{done[0].out}/registry/demo").card.release.forced
 
 
 def test_steps_that_ray_brings_are_told(tmp_path: Path):
@@ -82,7 +93,7 @@ def test_steps_that_ray_brings_are_told(tmp_path: Path):
 
     result = verb.demo(str(tmp_path), config=SMALL, steps=verb.Steps(trained, search, serve))
     page = Path(result.report).read_text("utf-8")
-    assert asked == ["search", str(tmp_path / "run")]
+    assert asked == ["search", f"{tmp_path}/registry/demo@1"]
     assert "trial-&lt;b&gt;" in page and "trial-<b>" not in page
     assert "http://127.0.0.1:8000" in "\n".join(result.summary) and "1.25 times" in page
 

@@ -1,0 +1,89 @@
+"""The chapters of an evaluation: each looks at a case and gives figures by name, and what they come to in words."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_ray.evaluate import logits, privacy, sets
+from medgan_ray.evaluate.case import HELD_OUT, Case
+from medgan_ray.evaluate.fidelity import fidelity
+from medgan_ray.evaluate.privacy import Pair
+from medgan_ray.evaluate.sampled import Scans
+from medgan_ray.metrics.figure import Figure, absent
+from medgan_ray.tasks.generate import GenerateTask
+
+
+@dataclasses.dataclass(frozen=True)
+class Chapter:
+    """What one chapter found."""
+
+    figures: Mapping[str, Figure]
+    """By their whole names, such as privacy.copies."""
+    sentence: str = ""
+    pairs: tuple[Pair, ...] = ()
+    """The generated scans nearest to training scans; ``trained`` counts within ``sets.drawn``. For private pages."""
+
+
+def of_fidelity(case: Case) -> Chapter:
+    """How good, and how plausible: see ``fidelity.MEANINGS``."""
+    manifest = case.dataset.manifest
+    figures = fidelity(
+        case.real,
+        case.fake,
+        case.pool,
+        manifest.intensity,
+        classes=manifest.classes,
+        attributes=manifest.attributes,
+    )
+    return Chapter(figures)
+
+
+def of_privacy(case: Case) -> Chapter:
+    """How private: see ``privacy``."""
+    most = case.settings.neighbors
+    task = logits.discriminator(case)
+    trained, held_out = (_side(case, names, most, task) for names in (("train",), HELD_OUT))
+    audit = privacy.audit(
+        case.fake.images, trained, held_out, extract=case.extractor.features, draws=case.settings.draws
+    )
+    named = {f"privacy.{name}": figure for name, figure in audit.figures.items()}
+    words = [f"The audit is broken: {audit.broken}."] if audit.broken else list(audit.remarks)
+    seen, there = len(trained.subjects), len(case.dataset.split("train"))
+    if seen < there:
+        words.append(f"Copies were looked for among {seen:,} of {there:,} training scans (evaluate.neighbors).")
+    return Chapter(named, " ".join(words), audit.pairs)
+
+
+def of_classes(case: Case) -> Chapter:
+    """How accurate: is the class that was asked for recognized in what was generated."""
+    return Chapter({"classes.accuracy": absent(_NO_CLASSES, len(case.fake))})
+
+
+def of_utility(case: Case) -> Chapter:
+    """How useful: recognizers trained with and without generated scans."""
+    why = "not measured: evaluate.utility=none" if case.settings.utility == "none" else _NO_CLASSES
+    return Chapter({"utility.gain": absent(why)})
+
+
+CHAPTERS: Mapping[str, Callable[[Case], Chapter]] = {
+    "fidelity": of_fidelity,
+    "classes": of_classes,
+    "privacy": of_privacy,
+    "utility": of_utility,
+}
+_NO_CLASSES = "the dataset has no classes"
+
+
+def _side(case: Case, names: tuple[str, ...], most: int, task: GenerateTask | None) -> Scans:
+    """Return the scans of some splits, one after another, as the audit takes them."""
+    dataset = case.dataset
+
+    def images() -> Iterator[NDArray[np.float32]]:
+        for name in names:
+            yield from sets.chunks(dataset, name, most)
+
+    known = [dataset.split(name).known(sets.drawn(dataset, name, most)).subject for name in names]
+    scores = [logits.logits(case, task, name, most) for name in names] if task else None
+    return Scans(images, np.concatenate(known), None if scores is None else np.concatenate(scores))
