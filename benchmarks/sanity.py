@@ -93,7 +93,8 @@ def _judge(name: str, folder: Path, extractor: Extractor, given: argparse.Namesp
     if classes:
         made["class missing"] = lambda: other.rows(np.resize(np.flatnonzero(other.labels != last), n))
     print(
-        f"\n{name}: {n} judged, {len(pool)} real\n{'set':<20}{'figure':<12}{'value':>9}{'95 % interval':>20}{'floor':>9}"
+        f"\n{name}: {n} judged, {len(pool)} real\n"
+        f"{'set':<20}{'figure':<12}{'value':>9}{'95 % interval':>20}{'floor':>9}"
     )
     reals: dict[str, Figure] = {}
     for kind, make in made.items():

@@ -126,8 +126,10 @@ def fidelity(
     ``fidelity.recall[ATTRIBUTE=VALUE]`` and ``coverage`` say how much of the real scans of a subgroup all generated
     ones reach, since no generator is asked for a sex or an age. Groups of fewer than 50 scans don't apply, and say so.
 
-    Precision, recall, density, coverage and similarity have as floor what two sets of real scans reach: more is better
-    for the first four, and no more is possible.
+    Precision, recall, density, coverage and similarity have as floor what two sets of real scans reach; of the first
+    four more is better. Recall rests on the widest neighborhoods of generated scans, so that one outlier may reach far:
+    coverage is the steadier sign of a missing kind. Scans of one patient are alike, which raises the kernel distance of
+    any set to the reals a little; its floor has the same.
 
     Args:
         real: held-out scans.
