@@ -14,12 +14,12 @@ ingest.slices ingest.near_duplicates
 ingest.allow_leakage ingest.min_contrast ingest.workers ingest.file_limit_s ingest.memory_mb
 split.val split.test split.seed
 data.cache data.cache_bytes data.on_bad_shard data.span_shards data.balance
-model.name model.latent model.generator_width model.discriminator_width
+model.name model.latent model.generator_width model.discriminator_width model.recognizer_width
 train.loss train.lr train.lr_final train.beta2 train.beta2_final train.gamma train.gamma_final train.burn_in
 train.ema_share
 train.penalty_every train.checkpoint_images train.keep_checkpoints train.keep_every
 train.micro_batch train.most_rollbacks train.log_images train.figure_samples
-train.floor_draws train.precision train.init_from train.freeze_discriminator train.writers
+train.floor_draws train.logit_adjustment train.precision train.init_from train.freeze_discriminator train.writers
 augment.probability augment.control augment.target augment.speed_images
 augment.shift augment.flip augment.rotate_degrees augment.scale
 augment.brightness augment.contrast augment.noise augment.cutout

@@ -315,6 +315,7 @@ class _Loop:
         return Outcome(self.images, digest, done["figures"], done["not_applicable"], complete)
 
     def _test_figures(self) -> dict[str, Any]:
+        self.ranks.share_text("")  # rank 0 comes here when the best model is written
         tensors, _ = versions.read_model(self.store.child("best"))
         self.task.networks[PUBLISHED].load_state_dict(tensors)
         last = self._judge("test")

@@ -170,10 +170,13 @@ def load_model(uri: str) -> Model:
 
     Raises:
         InputError: if there is none, or it is corrupt.
+        UsageError: if it makes no scans, but names what they show.
         StoreError: if the store fails.
     """
     store = model_store(uri)
     tensors, card = read_model(store)
+    if card.task != "generate":
+        raise UsageError(f"a model of task={card.task} makes no scans", uri, "give one of task=generate")
     return Model(uri, tensors, card)
 
 

@@ -1,4 +1,4 @@
-"""From a model's name to its two networks, drawn from a seed; a user's package adds names by an entry point."""
+"""From a model's name to its networks, drawn from a seed; a user's package adds names by an entry point."""
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medgan_ray.config import Section
 from medgan_ray.errors import nearest
-from medgan_ray.models import dcgan, r3gan, stylegan2
+from medgan_ray.models import dcgan, r3gan, recognizer, stylegan2
 
 ENTRY_POINTS = "medgan_ray.models"
 
@@ -27,19 +27,23 @@ class ModelSettings(Section):
     """Which networks are trained, and how large they are."""
 
     name: str = "dcgan"
-    """Network: dcgan (small budgets, CPUs), r3gan (GPUs), stylegan2 (truncation), or one that a package brings."""
+    """Network: dcgan (small budgets, CPUs), r3gan (GPUs), stylegan2 (truncation), or one that a package brings; with
+    task=recognize: residual."""
     latent: int = pydantic.Field(64, ge=1, le=4096)
     """Length of the noise vector."""
     generator_width: int | None = pydantic.Field(None, ge=1, le=4096)
     """Channels: dcgan at full size, r3gan and stylegan2 at 4x4 pixels; null takes the preset of network and size."""
     discriminator_width: int | None = pydantic.Field(None, ge=1, le=4096)
     """The same of the discriminator; keep it from outgrowing the generator."""
+    recognizer_width: int | None = pydantic.Field(None, ge=1, le=4096)
+    """Channels of a recognizer's first block, a multiple of 8; null takes the preset."""
 
     @pydantic.field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in names():
-            raise ValueError(nearest(name, names()))
+        known = (*names(), *RECOGNIZERS)
+        if name not in known:
+            raise ValueError(nearest(name, known))
         return name
 
 
@@ -90,8 +94,30 @@ def settled(settings: ModelSettings, shape: Shape) -> ModelSettings:
     )
 
 
+def build_recognizer(settings: ModelSettings, shape: Shape, outputs: int, seed: int) -> recognizer.Recognizer:
+    """Return the recognizer that ``settings`` name, images [B, C, H, W] to logits [B, outputs], on the CPU.
+
+    Its weights are a pure function of the arguments.
+
+    Raises:
+        UsageError: for a size or width that the network can't take.
+    """
+    made, preset = RECOGNIZERS[settings.name]
+    with torch.device("meta"):
+        network = made(outputs, settings.recognizer_width or preset, shape)
+    network.to_empty(device="cpu")
+    network.initialize(seed)
+    return network
+
+
+def settled_recognizer(settings: ModelSettings) -> ModelSettings:
+    """Return the settings with the width that null stands for."""
+    _, preset = RECOGNIZERS[settings.name]
+    return settings.model_copy(update={"recognizer_width": settings.recognizer_width or preset})
+
+
 def names() -> tuple[str, ...]:
-    """Return the names that ``build`` takes, sorted: our own and those of installed packages."""
+    """Return the names of generators that ``build`` takes, sorted: our own and those of installed packages."""
     return tuple(sorted({*_BUILT_IN, *importlib.metadata.entry_points(group=ENTRY_POINTS).names}))
 
 
@@ -157,3 +183,8 @@ _BUILT_IN: dict[str, Family] = {
         {32: Widths(32, 32), 128: Widths(64, 64), 256: Widths(256, 256), 512: Widths(512, 512)},
     ),
 }
+
+RECOGNIZERS: Mapping[str, tuple[Callable[[int, int, Shape], recognizer.Recognizer], int]] = {
+    "residual": (recognizer.Recognizer, 16),
+}
+"""Of each recognizer: (outputs, width, shape) to the network, and the width that null stands for."""

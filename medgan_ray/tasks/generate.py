@@ -19,6 +19,7 @@ from medgan_ray.models import catalog, condition, ema, freeze
 from medgan_ray.models.augment import Augment, AugmentSettings
 from medgan_ray.models.catalog import ModelSettings, Shape
 from medgan_ray.models.losses import OBJECTIVES
+from medgan_ray.tasks.placement import Placement
 from medgan_ray.tasks.protocol import PUBLISHED, Share, TrainSettings, Values
 
 SAMPLE_BATCH = 50
@@ -46,10 +47,10 @@ class GenerateTask:
             PUBLISHED: copy.deepcopy(networks.generator).requires_grad_(False),
         }
         self.frozen = _freeze(networks.discriminator, train.freeze_discriminator, shape, condition.width(self._classes))
-        self.device, self.dtype, self._autocast = _placement(train.precision)
+        self._placement = Placement(train.precision)
         for network in self.networks.values():
-            network.to(self.device, self.dtype)
-            _channels_last(network)
+            self._placement.place(network)
+        self._images, self._tensor = self._placement.images, self._placement.tensor
         self._augment = Augment(augment, manifest.size, manifest.modality)
 
     def trained(self, phase: str) -> nn.Module:
@@ -61,7 +62,7 @@ class GenerateTask:
         real, labels = self._images(share.samples.image), self._condition(share.samples.label)
         noise = self._tensor(seeds.normal(share.positions, self._latent, *self._keys, "noise", phase))
         augment = self._augmentation(phase, share, values.augment)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+        with torch.autocast(self._placement.device.type, torch.bfloat16, enabled=self._placement.autocast):
             if phase == "discriminator":
                 return self._discriminator(real, labels, noise, augment, share, values)
             return self._generator(real, labels, noise, augment, share)
@@ -100,7 +101,7 @@ class GenerateTask:
         self, real: Tensor, labels: Tensor, noise: Tensor, augment: "_Alternating", share: Share, values: Values
     ) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake = self.networks["generator"](noise, labels).to(self.dtype)
+            fake = self.networks["generator"](noise, labels).to(self._placement.dtype)
         every = self._train.penalty_every
         penalty = share.step % every == 0 and values.gamma > 0
         network = self.networks["discriminator"]
@@ -117,7 +118,7 @@ class GenerateTask:
     def _generator(
         self, real: Tensor, labels: Tensor, noise: Tensor, augment: "_Alternating", share: Share
     ) -> dict[str, Tensor]:
-        fake = self.networks["generator"](noise, labels).to(self.dtype)
+        fake = self.networks["generator"](noise, labels).to(self._placement.dtype)
         terms = self._objective.generator(self.networks["discriminator"], real, fake, labels, augment)
         return {"loss": terms.adversarial.sum() / share.global_batch}
 
@@ -131,27 +132,9 @@ class GenerateTask:
             draws = self._augment.draw(share.positions, *keys)
             yield self._tensor(draws), None if noise is None else self._tensor(noise)
 
-    def _images(self, stored: NDArray[np.uint16]) -> Tensor:
-        images = self._tensor(stored.astype(np.float32))
-        return images.mul_(2 / 65535).sub_(1).contiguous(memory_format=torch.channels_last)
-
     def _condition(self, labels: NDArray[np.int32]) -> Tensor:
         codes = torch.from_numpy(np.ascontiguousarray(labels))
-        return condition.encode(codes, self._classes).to(self.device, self.dtype)
-
-    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
-
-
-def _channels_last(network: nn.Module) -> None:
-    """Lay convolutions' weights out channels last, which the CPU's and GPU's kernels are fastest on.
-
-    ``contiguous`` leaves weights of one channel as they are, which are laid out both ways; the layer behind them then
-    answers channels first, and its backward pass takes twice as long.
-    """
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        return condition.encode(codes, self._classes).to(self._placement.device, self._placement.dtype)
 
 
 def _freeze(discriminator: nn.Module, layers: int, shape: Shape, condition_width: int) -> frozenset[str]:
@@ -174,15 +157,3 @@ class _Alternating:
     def __call__(self, images: Tensor) -> Tensor:
         draws, noise = next(self._draws)
         return self._augment.apply(images, draws, self._probability, noise)
-
-
-def _placement(precision: str) -> tuple[torch.device, torch.dtype, bool]:
-    """Return device, parameters' type and whether to use bfloat16 autocast.
-
-    A CPU without bfloat16 instructions emulates them many times slower, so ``auto`` looks first.
-    """
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        return device, torch.float32, fast
-    return device, torch.float64 if precision == "float64" else torch.float32, precision == "bfloat16"

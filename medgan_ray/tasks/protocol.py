@@ -61,6 +61,8 @@ class TrainSettings(Section):
     """Generated and real images compared for the quality figures, at most."""
     floor_draws: int = Field(default=20, ge=2)
     """Draws of real images that the real-to-real floors are averaged over."""
+    logit_adjustment: float = Field(default=1.0, ge=0, le=2)
+    """Recognizers: weight of how common a class is; 1 learns classes as if equally common, 0 as they come."""
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
     init_from: str = ""

@@ -1,9 +1,9 @@
 """The whole configuration: top-level keys and the sections of the rooms below."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medgan_ray.artifacts.card import PublishSettings
 from medgan_ray.config import Section, expand
@@ -12,7 +12,7 @@ from medgan_ray.evaluate.settings import EvaluateSettings
 from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.models.augment import AugmentSettings
-from medgan_ray.models.catalog import ModelSettings
+from medgan_ray.models.catalog import RECOGNIZERS, ModelSettings, names
 from medgan_ray.tasks.protocol import TrainSettings
 
 FREE_WHEN_RESUMED = frozenset(
@@ -32,6 +32,8 @@ FREE_WHEN_RESUMED = frozenset(
     }
 )
 """What may differ when the same run goes on: it places or prolongs the run, and does not change what it computes."""
+RECOGNIZER = "residual"
+"""The network of task=recognize, where none is named."""
 
 
 class Config(Section):
@@ -49,8 +51,8 @@ class Config(Section):
     """Training processes, or the fewest and the most of an elastic run; more than one are placed by Ray."""
     time_limit_s: float = Field(default=0, ge=0)
     """Stop at a checkpoint after this many seconds; 0: no limit. Schedules never depend on it."""
-    task: Literal["generate"] = "generate"
-    """What is trained."""
+    task: Literal["generate", "recognize"] = "generate"
+    """What is trained: a generator of scans, or a recognizer of their classes."""
     ingest: IngestSettings = IngestSettings()
     split: SplitSettings = SplitSettings()
     data: DataSettings = DataSettings()
@@ -59,6 +61,24 @@ class Config(Section):
     augment: AugmentSettings = AugmentSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     publish: PublishSettings = PublishSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _network_of_the_task(cls, values: Any) -> Any:
+        """Let the default network be one of the task's."""
+        if not isinstance(values, Mapping) or values.get("task") != "recognize":
+            return values
+        model = values.get("model", {})
+        if not isinstance(model, Mapping) or "name" in model:
+            return values
+        return {**values, "model": {"name": RECOGNIZER, **model}}
+
+    @model_validator(mode="after")
+    def _network_fits_the_task(self) -> Self:
+        if (self.model.name in RECOGNIZERS) != (self.task == "recognize"):
+            known = RECOGNIZERS if self.task == "recognize" else names()
+            raise ValueError(f"model.name={self.model.name} is no network for task={self.task}: {', '.join(known)}")
+        return self
 
     @field_validator("size", mode="before")
     @classmethod

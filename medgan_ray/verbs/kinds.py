@@ -97,4 +97,46 @@ class Generating:
         open_store(run).replace(WALK, animated_gif(shrunk(frames, WALK_SIDE), walkers, WALK_FRAME_MS, WALK_BYTES))
 
 
-_KINDS: dict[str, Kind] = {"generate": Generating()}
+class Recognizing:
+    """Recognizers of the classes of the first label set."""
+
+    def check(self, options: Config, dataset: Dataset) -> None:
+        """Refuse a dataset with fewer than two classes to learn, and what only generators can."""
+        counts = dataset.split("train").class_counts(len(dataset.manifest.classes))
+        if sum(count > 0 for count in counts) < 2:
+            what = f"training scans of {sum(count > 0 for count in counts)} classes"
+            raise UsageError(what, dataset.store.uri, "a recognizer learns 2 at least: see ingest.labels")
+        if options.augment.control == "adaptive":
+            raise UsageError("adaptive augmentation of a recognizer", "augment.control", "set augment.control=schedule")
+        for name in ("init_from", "freeze_discriminator"):
+            if getattr(options.train, name):
+                raise UsageError("a recognizer starts afresh", f"train.{name}", "leave it out")
+
+    def settled(self, options: Config, manifest: Manifest) -> Config:
+        """Fill in the network's width; a recognizer has no penalty."""
+        train = options.train.model_copy(update={"gamma": 0.0, "gamma_final": 0.0})
+        return options.model_copy(update={"model": catalog.settled_recognizer(options.model), "train": train})
+
+    def recipe(self, options: Config) -> str:
+        """Tell network and width."""
+        return f"{options.model.name}, {options.model.recognizer_width} wide"
+
+    def build(self, options: Config, dataset: Dataset) -> Task:
+        """Build the recognizer."""
+        from medgan_ray.tasks.recognize import RecognizeTask
+
+        counts = dataset.split("train").class_counts(len(dataset.manifest.classes))
+        if options.data.balance == "classes":
+            counts = (1,) * len(counts)
+        model, train, augment = options.model, options.train, options.augment
+        return RecognizeTask(dataset.manifest, model, train, augment, options.seed, counts)
+
+    def rule(self, options: Config) -> "Rule | None":
+        """Follow the schedule."""
+        return None
+
+    def finish(self, run: str) -> None:
+        """Add nothing."""
+
+
+_KINDS: dict[str, Kind] = {"generate": Generating(), "recognize": Recognizing()}
