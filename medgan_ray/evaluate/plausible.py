@@ -18,8 +18,9 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 PERCENTILES = (0.5, 99.5)
 MARGIN = 0.1
 """Of the width of a real range, on either side of it: reals themselves stay within, but for a percent or two."""
-LEAST_MARGIN = 0.02
-"""Of the dataset's range (of an image's pixels, for shares): where all reals have the very same background."""
+LEAST_SHARE, LEAST_VALUE = 0.02, 0.05
+"""Of an image's pixels, and of the dataset's range: where all reals have the very same background, which a generator
+meets but nearly, a range without width would condemn what nobody sees."""
 MISSING = 0.1
 """Of the reals' mean share of a region: with less than that, the region counts as missing."""
 NOTABLE = 0.005
@@ -41,7 +42,7 @@ def plausible_values(
     is in HU and holds at least two of ``REGIONS``, the statistics are the shares of an image's pixels in each region;
     values beyond the dataset's range count to the nearest region within it. Else they are seven quantiles of the image,
     in its unit. What is plausible: the real images' percentiles 0.5 to 99.5 of the statistic, on either side wider by a
-    tenth and by 2 % of what it could be. A region that reals have and generated images as good as never is missing:
+    tenth and by 2 % of the pixels, or 5 % of the range. A region that reals have and generated images as good as never is missing:
     both shares are 1 then.
 
     The interval is the bootstrap's of generated images; the floor is that of real images by the range of others,
@@ -63,7 +64,7 @@ def plausible_values(
         fewest = min(len(fake), disjoint_size(subjects))
         return {key: absent(f"{fewest} scans, ranges need {FEWEST}", len(fake)) for key in keys}
     measure = _shares_of(list(regions.values()), intensity) if regions else _quantiles_of(intensity)
-    least = LEAST_MARGIN * (1.0 if regions else intensity.high - intensity.low)
+    least = LEAST_SHARE if regions else LEAST_VALUE * (intensity.high - intensity.low)
     of_fake, of_real = _by_chunks(fake, measure), _by_chunks(real, measure)
     beyond = _beyond(of_fake, of_real, least)
     missing = _missing(of_fake, of_real) if regions else np.zeros(len(names), np.bool_)
