@@ -17,7 +17,8 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -116,6 +117,15 @@ class Store(abc.ABC):
         """Write ``key``, whatever was there."""
 
     @abc.abstractmethod
+    def replace_all(self, files: Sequence[tuple[str, bytes]], through: str) -> None:
+        """Write many small files, whatever was there: each as a whole or not at all.
+
+        Args:
+            files: key and bytes of each.
+            through: a folder of the store that the caller removes at the end; half-written files stand there alone.
+        """
+
+    @abc.abstractmethod
     def read_version(self, key: str) -> tuple[bytes | None, str | None]:
         """Return the bytes of ``key`` and their version for ``swap``; (None, None) if there is none."""
 
@@ -202,6 +212,27 @@ class LocalStore(Store):
         """Write ``key``, whatever was there."""
         with _local_errors(self, key), self._written(key, data) as temporary:
             temporary.replace(self.path(key))
+
+    def replace_all(self, files: Sequence[tuple[str, bytes]], through: str) -> None:
+        """Write many files; they are all on the disk before the first has its name."""
+        folder, own = self.path(through), f"{os.getpid()}-{threading.get_ident()}"
+        with _local_errors(self, through):
+            folder.mkdir(parents=True, exist_ok=True)
+            temporaries = [f"{folder}/{TEMPORARY}{own}-{number}" for number in range(len(files))]
+            for name, (_, data) in zip(temporaries, files, strict=True):
+                handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+                with os.fdopen(handle, "wb", buffering=0) as file:
+                    file.write(data)
+            for name in temporaries:
+                handle = os.open(name, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+            for parent in {self.path(key).parent for key, _ in files}:
+                parent.mkdir(parents=True, exist_ok=True)
+            for name, (key, _) in zip(temporaries, files, strict=True):
+                os.replace(name, self.path(key))  # noqa: PTH105 - thousands of them
 
     def read_version(self, key: str) -> tuple[bytes | None, str | None]:
         """Return bytes and version (their SHA-256)."""

@@ -87,6 +87,25 @@ class Counts(Section):
     """Samples whose subject is unknown."""
 
 
+class Synthetic(Section):
+    """What made the scans of a dataset that holds generated ones alone."""
+
+    model: str
+    """Name of the model."""
+    weights: str
+    """SHA-256 of its weights file."""
+    version: int | None
+    """Its number in the registry; None if it came from a run."""
+    verdict: str | None
+    """What the release gate said of it; None if it came from a run."""
+    forced: str | None
+    """Why it was published against the gate; None if it was not."""
+    label: str | None
+    """The class asked for; None: classes as often as in the training scans."""
+    seed: int
+    truncation: float | None
+
+
 class Manifest(Section):
     """What a dataset is. The content digest covers recipe, values, labels and splits, and names nobody."""
 
@@ -112,6 +131,8 @@ class Manifest(Section):
     """Millimeters between rows and columns where the same everywhere."""
     counts: Counts | None = None
     """What the samples are; None in a dataset that was made before they were counted."""
+    synthetic: Synthetic | None = None
+    """What made them, where a model did; None: scans of patients."""
     content_digest: str = Field(pattern="^[0-9a-f]{64}$")
 
     @property

@@ -55,11 +55,16 @@ def fresh_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
-def new_object(sop_class: str, study: str, series: str) -> Dataset:
-    """Return a data set with a fresh instance UID and nothing else but what names it."""
+def instance_uid(series: str, index: int) -> str:
+    """Return the UID of an image of a generated series: the same when it is made again (RFC 9562, version 5)."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{series}.{index}').int}"
+
+
+def new_object(sop_class: str, study: str, series: str, instance: str = "") -> Dataset:
+    """Return a data set with an instance UID, a fresh one if none is given, and nothing else but what names it."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID, dataset.SOPInstanceUID = UID(sop_class), UID(fresh_uid())
+    dataset.SOPClassUID, dataset.SOPInstanceUID = UID(sop_class), UID(instance or fresh_uid())
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = UID(study), UID(series)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -12,7 +12,15 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from medgan_ray.dicom.facts import SECONDARY_CAPTURE
-from medgan_ray.dicom.provenance import MANUFACTURER, Provenance, SeriesIds, mark_synthetic, new_object, to_file
+from medgan_ray.dicom.provenance import (
+    MANUFACTURER,
+    Provenance,
+    SeriesIds,
+    instance_uid,
+    mark_synthetic,
+    new_object,
+    to_file,
+)
 from medgan_ray.errors import InputError
 
 
@@ -52,7 +60,8 @@ def secondary_capture(
     """
     if image.dtype != np.uint16 or image.ndim != 2:
         raise InputError(f"{image.dtype} image of {image.ndim} dimensions", "DICOM", "give uint16 [H, W]")
-    dataset = new_object(SECONDARY_CAPTURE, series.study, series.series)
+    instance = instance_uid(series.series, provenance.index)
+    dataset = new_object(SECONDARY_CAPTURE, series.study, series.series, instance)
     _identify(dataset, modality, provenance, series)
     mark_synthetic(dataset, provenance)
     dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER

@@ -42,8 +42,8 @@ def plausible_values(
     is in HU and holds at least two of ``REGIONS``, the statistics are the shares of an image's pixels in each region;
     values beyond the dataset's range count to the nearest region within it. Else they are seven quantiles of the image,
     in its unit. What is plausible: the real images' percentiles 0.5 to 99.5 of the statistic, on either side wider by a
-    tenth and by 2 % of the pixels, or 5 % of the range. A region that reals have and generated images as good as never is missing:
-    both shares are 1 then.
+    tenth and by 2 % of the pixels, or 5 % of the range. A region that reals have and generated images as good as never
+    is missing: both shares are 1 then.
 
     The interval is the bootstrap's of generated images; the floor is that of real images by the range of others,
     disjoint by patient.

@@ -104,18 +104,26 @@ class Model:
         Raises:
             UsageError: for n < 1, a negative start or seed, an unknown label, or a truncation that the model has not.
         """
-        if n < 1 or start < 0 or seed < 0:
-            raise UsageError(f"n={n}, start={start}, seed={seed}", self.uri, "n starts at 1, the others at 0")
-        self._check_truncation(truncation)
-        code = self.code(label)
+        code = self.check(n, label, seed, truncation, start)
         first, last = start // BATCH, (start + n - 1) // BATCH
         blocks = [self._cached(block, code, seed, truncation) for block in range(first, last + 1)]
         return np.concatenate(blocks)[start - first * BATCH :][:n]
 
+    def check(self, n: int, label: str | None, seed: int, truncation: float | None, start: int = 0) -> int:
+        """Return the label's code; UsageError for arguments that ``sample`` would refuse."""
+        if n < 1 or start < 0 or seed < 0:
+            raise UsageError(f"n={n}, start={start}, seed={seed}", self.uri, "n starts at 1, the others at 0")
+        self._check_truncation(truncation)
+        return self.code(label)
+
     def labels_of(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> list[str | None]:
         """Return the label of each image that ``sample`` gives for the same arguments."""
-        codes = self._codes(np.arange(start, start + n), self.code(label), seed)
+        codes = self.codes(n, label, seed, start)
         return [self.classes[code] if code >= 0 else None for code in codes]
+
+    def codes(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> NDArray[np.int64]:
+        """Return the code of each image's label, -1 where there is none, for the same arguments as ``sample``."""
+        return self._codes(np.arange(start, start + n), self.code(label), seed)
 
     def _check_truncation(self, truncation: float | None) -> None:
         if truncation is not None and not self.truncates:

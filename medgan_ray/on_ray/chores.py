@@ -15,7 +15,7 @@ from medgan_ray.ingest import parts
 from medgan_ray.ingest.deidentify import SubjectKey, subject_key
 from medgan_ray.ingest.pipeline import Decode, IngestResult
 from medgan_ray.on_ray import session
-from medgan_ray.on_ray.train import absolute, placed, rank_config
+from medgan_ray.on_ray.train import absolute, most, placed, rank_config
 from medgan_ray.verbs.evaluate import EvaluateResult
 from medgan_ray.verbs.generate import GenerateResult
 
@@ -72,16 +72,28 @@ def ingest_scans(
 
 
 def generate_scans(
-    model: str, out: str, progress: Progress | None = None, place: Place = HERE, **asked: Any
+    model: str,
+    out: str,
+    progress: Progress | None = None,
+    place: Place = HERE,
+    config: Mapping[str, Any] | None = None,
+    **asked: Any,
 ) -> GenerateResult:
-    """Do what ``verbs.generate.generate_scans`` does, with its other arguments by name, as a Ray task."""
+    """Do what ``verbs.generate.generate_scans`` does, with its other arguments by name, as Ray tasks.
+
+    ``config`` says how many make scans at a time (``workers``), and on which GPUs (``ray.gpus_per_worker``).
+    """
+    settings = placed(config)
+    workers, gpus = most(settings.workers), settings.ray.gpus_per_worker
 
     def work(tell: Progress) -> GenerateResult:
+        from medgan_ray.on_ray.generate import by_tasks, gpus_for
         from medgan_ray.verbs import generate
 
-        return generate.generate_scans(absolute(model), absolute(out), progress=tell, **asked)
+        make = by_tasks(workers, gpus_for(workers, gpus))
+        return generate.generate_scans(absolute(model), absolute(out), progress=tell, make=make, **asked)
 
-    return _as_task(work, 1, [absolute(model), absolute(out)], progress, place)
+    return _as_task(work, max(1, workers), [absolute(model), absolute(out)], progress, place, own=1)
 
 
 def evaluate_run(
@@ -121,7 +133,9 @@ def _as_task(
     paths: list[str],
     progress: Progress | None,
     place: Place,
+    own: int | None = None,
 ) -> Value:
+    """Do work in a task; ``cpus`` are needed in all, ``own`` of them (by default all) by the task itself."""
     with session.local(place.address, cpus=max(cpus, os.cpu_count() or 1)):
         session.check_paths(*paths, shared=place.shared_paths)
         import ray
@@ -129,7 +143,7 @@ def _as_task(
         from medgan_ray.on_ray.board import Board
 
         board = Board(uuid.uuid4().hex)
-        task = ray.remote(num_cpus=cpus, max_retries=1)(_run)
+        task = ray.remote(num_cpus=cpus if own is None else own, max_retries=1)(_run)
         with board.relayed(_Told(progress)):
             value: Value | MedganError = ray.get(task.remote(work, board))
     if isinstance(value, MedganError):

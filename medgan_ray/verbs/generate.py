@@ -1,25 +1,33 @@
-"""The verb ``generate``: a model in, scans out, as png, npz or DICOM.
+"""The verb ``generate``: a model in, scans out, as png, npz, DICOM or a dataset.
 
 medgan-ray generate run scans -n 16 --seed 1 --format dicom
+medgan-ray generate registry/heads@2 s3://bucket/synthetic -n 1000000 --format dataset workers=8
 """
 
-import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from medgan_ray.artifacts import registry
 from medgan_ray.config import Section
-from medgan_ray.errors import UsageError
 from medgan_ray.store import open_store
 
-CHUNK = 256
+if TYPE_CHECKING:
+    from medgan_ray.inference.bulk import Form, Make
 
 
 class GenerateResult(Section):
-    """Where the scans are: file names below the folder, and the SHA-256 over their bytes in that order."""
+    """Where the scans are: file names below the folder, and a SHA-256 over their bytes in that order.
+
+    Of a dataset the files are its shards. The scans are made in parts (1,024 files, or a shard); of several parts, the
+    SHA-256 is that over the SHA-256 (hex) of each part's bytes.
+    """
 
     folder: str
     files: tuple[str, ...]
     sha256: str
     model: str
+    manifest: str = ""
+    """Of a dataset."""
 
 
 def generate_scans(
@@ -28,45 +36,49 @@ def generate_scans(
     n: int = 16,
     label: str | None = None,
     seed: int = 0,
-    form: str = "png",
+    form: "Form" = "png",
     progress: Callable[[int, int], None] | None = None,
     truncation: float | None = None,
+    *,
+    make: "Make | None" = None,
 ) -> GenerateResult:
-    """Write ``n`` generated scans into ``out``; the same call writes the same pixels.
+    """Write ``n`` generated scans into ``out``; the same call writes the same pixels, and goes on where it was cut off.
 
     Args:
-        model: a run, a search or a version.
+        model: a run, a search or a version (``REGISTRY/NAME[@N]``).
         out: a folder or ``s3://`` prefix.
         n: how many.
         label: one of the model's classes; None draws them as often as in the training scans.
         seed: names the scans; n = 4 is a prefix of n = 16.
-        form: png, npz (one file a chunk of 256) or dicom (one series).
+        form: png, npz (one file a chunk of 256), dicom (one series) or dataset (shards and a manifest that marks them
+            as synthetic; all in the split train, each a subject of its own).
         progress: told (done, n).
         truncation: 0 (the mean) to 1 (as trained): less is surer, and less varied; only models of stylegan2 take one.
+        make: makes the parts; by default one after another in this process.
 
     Raises:
-        UsageError: for n < 1, an unknown label or format, or a truncation that the model has not.
+        UsageError: for n < 1, an unknown label or format, a truncation that the model has not, or if another
+            generation was begun in ``out``, or another dataset is there.
         InputError: if there is no model.
+        StoreError: if a store fails.
     """
-    from medgan_ray.dicom.provenance import SeriesIds
-    from medgan_ray.inference.encode import SUFFIXES, encode
+    from medgan_ray.inference import bulk
     from medgan_ray.inference.model import load_model
 
-    if form not in SUFFIXES:
-        raise UsageError(f"format {form!r}", "", f"known: {', '.join(sorted(SUFFIXES))}")
-    if n < 1:
-        raise UsageError(f"n={n}", "", "ask for at least one scan")
-    opened, store = load_model(model), open_store(out)
-    series, digest, files = SeriesIds.fresh(), hashlib.sha256(), []
-    for start in range(0, n, CHUNK):
-        images = opened.sample(min(CHUNK, n - start), label, seed, start, truncation)
-        files_of = encode(
-            opened, images, form, seed=seed, label=label, start=start, series=series, truncation=truncation
-        )
-        for name, data in files_of:
-            store.replace(name, data)
-            digest.update(data)
-            files.append(name)
+    opened, store = load_model(registry.pinned(model)), open_store(out)
+    asked = bulk.plan(opened, n, label, seed, form, truncation)
+    recipe, done = bulk.begin(opened, store, asked)
+    count = sum(part.images for part in recipe.parts() if part.start in done)
+
+    def tell(images: int) -> None:
+        nonlocal count
+        count += images
         if progress:
-            progress(min(start + CHUNK, n), n)
-    return GenerateResult(folder=store.uri, files=tuple(files), sha256=digest.hexdigest(), model=opened.version)
+            progress(count, n)
+
+    todo = [part for part in recipe.parts() if part.start not in done]
+    done |= (make or bulk.make_parts)(opened, store, recipe, todo, tell)
+    manifest = bulk.write_dataset(opened, store, recipe, done) if form == "dataset" else ""
+    files, sha256 = bulk.files_of(recipe, done), bulk.digest_of(done)
+    bulk.finish(store)
+    return GenerateResult(folder=store.uri, files=files, sha256=sha256, model=opened.version, manifest=manifest)

@@ -124,6 +124,8 @@ def _file(path: Path) -> dict[str, Any]:
 def _dataset(store: Store, verify: bool, sweep: bool) -> dict[str, Any]:
     dataset = open_dataset(store.uri)
     facts = dataset_facts(dataset.manifest, dataset.sha256, counts(dataset))
+    if dataset.manifest.synthetic:
+        facts["synthetic"] = dataset.manifest.synthetic.model_dump()
     if verify:
         folder = cache_folder(dataset.settings)
         facts["verified"] = sum(fetch_shard(store, entry, folder) is not None for entry in dataset.manifest.shards)

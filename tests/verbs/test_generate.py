@@ -29,7 +29,7 @@ def test_the_same_call_writes_the_same_files(run, tmp_path):
 
 
 def test_dicom_is_one_series_of_one_study_over_all_chunks(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("medgan_ray.verbs.generate.CHUNK", 3)
+    monkeypatch.setattr("medgan_ray.inference.bulk.CHUNK", 3)
     result = generate_scans(run, str(tmp_path), n=4, seed=2, form="dicom")
     scans = [pydicom.dcmread(Path(result.folder, name)) for name in result.files]
     assert len(scans) == 4 and len({scan.SOPInstanceUID for scan in scans}) == 4
