@@ -6,7 +6,7 @@ Judges real scans and spoiled real scans as if they had been generated, on head 
 four of brain MRI: other real scans, blurred, noised, one class missing, a few scans over and over. Copies of training
 scans are good scans by every figure of fidelity: the privacy audit is for them, and their row shows that they pass
 here. Each line of the table has the figure, its value with its 95 % interval, and its real-to-real floor; a line is
-SEEN where the interval lies on the worse side of the other real scans' own interval.
+SEEN where the interval lies on the worse side of the other real scans' own interval, worse where the value alone does.
 """
 
 import argparse
@@ -58,6 +58,7 @@ def main() -> None:
     words.add_argument("out", type=Path, nargs="?", default=Path("out/sanity"))
     words.add_argument("--most", type=int, default=1000, help="scans that are judged, at most")
     words.add_argument("--pool", type=int, default=3000, help="real scans of a dataset that are read, at most")
+    words.add_argument("--only", nargs="+", choices=list(MEANT), default=list(MEANT), help="beside other reals")
     words.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     given = words.parse_args()
     try:
@@ -98,6 +99,8 @@ def _judge(name: str, folder: Path, extractor: Extractor, given: argparse.Namesp
     )
     reals: dict[str, Figure] = {}
     for kind, make in made.items():
+        if reals and kind not in given.only:
+            continue
         found = fidelity(real, make(), pool, dataset.manifest.intensity)
         reals = reals or found
         for figure in MEANT[kind]:
@@ -109,10 +112,19 @@ def _line(kind: str, name: str, figure: Figure, good: Figure) -> str:
         return f"{kind:<20}{name:<12}{figure.not_applicable}"
     if good.low is None or good.high is None:
         return f"{kind:<20}{name:<12}no interval of reals"
-    worse = figure.high < good.low if name in MORE_IS_BETTER else figure.low > good.high
-    seen = worse or (name == "power" and figure.high < good.low)
     ends = f"{figure.low:.4f} to {figure.high:.4f}"
-    return f"{kind:<20}{name:<12}{figure.value:9.4f}{ends:>20}{figure.floor or 0:9.4f}  {'SEEN' if seen else '-'}"
+    return f"{kind:<20}{name:<12}{figure.value:9.4f}{ends:>20}{figure.floor or 0:9.4f}  {_mark(name, figure, good)}"
+
+
+def _mark(name: str, figure: Figure, good: Figure) -> str:
+    """Return how a figure stands to that of other real scans; both have a value and an interval."""
+    below = (figure.high or 0) < (good.low or 0), (figure.value or 0) < (good.low or 0)
+    above = (figure.low or 0) > (good.high or 0), (figure.value or 0) > (good.high or 0)
+    if name == "power":
+        apart = below[0] or above[0], below[1] or above[1]
+    else:
+        apart = below if name in MORE_IS_BETTER else above
+    return "SEEN" if apart[0] else "worse" if apart[1] else "-"
 
 
 def _featured(dataset: Dataset, extractor: Extractor, most: int) -> Featured:
