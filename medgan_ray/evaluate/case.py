@@ -12,6 +12,7 @@ from medgan_ray.errors import InputError, UsageError
 from medgan_ray.evaluate import sets
 from medgan_ray.evaluate.features import Extractor, open_extractor
 from medgan_ray.evaluate.fidelity import Featured
+from medgan_ray.evaluate.own import NAME, Own, own
 from medgan_ray.evaluate.settings import EvaluateSettings
 from medgan_ray.inference.model import load_model
 from medgan_ray.store import open_store
@@ -44,7 +45,12 @@ class Case:
     @functools.cached_property
     def extractor(self) -> Extractor:
         """What turns images into features."""
-        return open_extractor(self.settings.extractor)
+        return open_extractor(self.settings.extractor, {NAME: lambda: self.own})
+
+    @functools.cached_property
+    def own(self) -> Own:
+        """The classifier of the real training scans, kept in the run."""
+        return own(self.dataset, self.run)
 
     @functools.cached_property
     def real(self) -> Featured:

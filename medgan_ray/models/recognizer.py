@@ -88,12 +88,12 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1, bias=False) if before != after else None
 
     def initialize(self, seed: int, name: str) -> None:
-        """Draw the convolutions (He); the last normalization starts at zero, so that a block starts as its shortcut."""
+        """Draw the convolutions (He); no normalization starts at zero, with which so few blocks learn slower."""
         for part in ("first", "second"):
             layer = cast(nn.Conv2d, getattr(self, part))
             parts.draw_(layer, _he(layer), seed, f"{name}.{part}")
         _unit(self.first_norm)
-        _unit(self.second_norm, 0.0)
+        _unit(self.second_norm)
         if self.shortcut is not None:
             parts.draw_(self.shortcut, 1 / math.sqrt(self.shortcut.in_channels), seed, f"{name}.shortcut")
 
@@ -111,7 +111,7 @@ def _he(layer: nn.Conv2d) -> float:
     return math.sqrt(2 / (layer.in_channels * math.prod(layer.kernel_size)))
 
 
-def _unit(norm: nn.GroupNorm, weight: float = 1.0) -> None:
+def _unit(norm: nn.GroupNorm) -> None:
     with torch.no_grad():
-        norm.weight.fill_(weight)
+        norm.weight.fill_(1.0)
         norm.bias.zero_()
