@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_ray.evaluate import logits, privacy, sets
+from medgan_ray.evaluate import logits, own, privacy, sets
+from medgan_ray.evaluate.accuracy import class_accuracy
 from medgan_ray.evaluate.case import HELD_OUT, Case
 from medgan_ray.evaluate.fidelity import fidelity
 from medgan_ray.evaluate.privacy import Pair
@@ -58,7 +59,15 @@ def of_privacy(case: Case) -> Chapter:
 
 def of_classes(case: Case) -> Chapter:
     """How accurate: is the class that was asked for recognized in what was generated."""
-    return Chapter({"classes.accuracy": absent(_NO_CLASSES, len(case.fake))})
+    classes = case.dataset.manifest.classes
+    if len(classes) < 2:
+        return Chapter({"classes.accuracy": absent(_NO_CLASSES, len(case.fake))})
+    if not case.own.classes:
+        why = f"fewer than two classes have {own.FEWEST_OF_CLASS} training scans to learn from"
+        return Chapter({"classes.accuracy": absent(why, len(case.fake))})
+    named, named_real = (case.own.probabilities(each.images).argmax(1) for each in (case.fake, case.real))
+    draws = case.settings.draws
+    return Chapter(class_accuracy(named, case.fake.labels, named_real, case.real.labels, classes, draws))
 
 
 def of_utility(case: Case) -> Chapter:

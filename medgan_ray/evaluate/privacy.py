@@ -32,6 +32,27 @@ _LOGIT = tuple(f"membership_logit{end}" for end in _ATTACK)
 NAMES = (*_PIXELS, "distinct", *_FEATURES, *_LOGIT)
 """Figures of an audit, each always there."""
 
+_MEANT = {
+    "canary": "planted copies of training scans that the search found",
+    "canary_others": "planted copies of held-out scans that it took for memorized ones",
+    "copies": "generated scans that repeat a training scan",
+    "ratio": "distance to the nearest training scan over that to the nearest held-out one, median",
+    "ratio_control": "the same of held-out scans of other patients",
+    "nearer": "generated scans that lie nearer to a training scan than to any held-out one",
+    "nearer_control": "the same of held-out scans of other patients",
+    "membership_distance": "attack: telling training scans by their distance to generated ones, area under the curve",
+    "membership_distance_members": "its control: two halves of the training scans",
+    "membership_distance_others": "its control: two halves of the held-out scans",
+}
+MEANINGS = {
+    **{f"privacy.{name}": text for name, text in _MEANT.items()},
+    **{f"privacy.{name}_features": f"{text}; in features" for name, text in _MEANT.items()},
+    "privacy.membership_logit": "attack: telling them by the discriminator, which is never published",
+    "privacy.membership_logit_members": "its control: two halves of the training scans",
+    "privacy.membership_logit_others": "its control: two halves of the held-out scans",
+    "privacy.distinct": "generated scans that are no other one's copy",
+}
+
 Images = NDArray[np.float32]
 Scores = NDArray[np.float64]
 Groups = NDArray[np.int64]
