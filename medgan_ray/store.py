@@ -216,23 +216,20 @@ class LocalStore(Store):
     def replace_all(self, files: Sequence[tuple[str, bytes]], through: str) -> None:
         """Write many files; they are all on the disk before the first has its name."""
         folder, own = self.path(through), f"{os.getpid()}-{threading.get_ident()}"
-        with _local_errors(self, through):
+        temporaries = [f"{folder}/{TEMPORARY}{own}-{number}" for number in range(len(files))]
+        with _local_errors(self, through), contextlib.ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
-            temporaries = [f"{folder}/{TEMPORARY}{own}-{number}" for number in range(len(files))]
+            handles = []
             for name, (_, data) in zip(temporaries, files, strict=True):
-                handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-                with os.fdopen(handle, "wb", buffering=0) as file:
-                    file.write(data)
-            for name in temporaries:
-                handle = os.open(name, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-            for parent in {self.path(key).parent for key, _ in files}:
-                parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(name, "wb", buffering=0))  # noqa: PTH123 - thousands of them
+                file.write(data)
+                handles.append(file.fileno())
+            for handle in handles:
+                os.fsync(handle)
+            for parent in {f"{self.uri}/{safe_key(key)}".rpartition("/")[0] for key, _ in files}:
+                Path(parent).mkdir(parents=True, exist_ok=True)
             for name, (key, _) in zip(temporaries, files, strict=True):
-                os.replace(name, self.path(key))  # noqa: PTH105 - thousands of them
+                os.replace(name, f"{self.uri}/{key}")  # noqa: PTH105 - likewise
 
     def read_version(self, key: str) -> tuple[bytes | None, str | None]:
         """Return bytes and version (their SHA-256)."""

@@ -29,6 +29,15 @@ def test_bytes_come_back_and_keys_are_listed(store, tmp_path_factory):
     assert not store.exists("c")
 
 
+def test_many_files_are_written_over_what_was_there(store):
+    store.replace("a/1", b"old")
+    files = [(f"a/{number}", f"{number}".encode()) for number in range(300)]
+    store.replace_all(files, through="work")
+    assert {entry.key: store.read(entry.key) for entry in store.list()} == dict(files)
+    with pytest.raises(UsageError, match="not a key below the store"):
+        store.replace_all([("../out", b"")], through="work")
+
+
 def test_ranges_end_where_the_bytes_do(store):
     store.replace("key", b"0123456789")
     ranges = [(0, 4), (4, 10), (8, 99), (10, 11), (50, 60), (3, 3), (5, 2)]

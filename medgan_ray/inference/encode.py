@@ -50,7 +50,7 @@ def encode(
     if form == "npz":
         return [(f"{start:06d}.npz", _npz(model, images, seed, labels, start, truncation))]
     if form == "png":
-        files = [_png(model, image) for image in images]
+        files = [_png(shown) for shown in model.intensity.display(images[:, 0])]
     else:
         ids = series or SeriesIds.fresh()
         files = [
@@ -62,9 +62,9 @@ def encode(
     return [(f"{start + i:06d}{SUFFIXES[form]}", data) for i, data in enumerate(files)]
 
 
-def _png(model: Model, image: NDArray[np.uint16]) -> bytes:
+def _png(shown: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(model.intensity.display(image[0])).save(buffer, "PNG")
+    Image.fromarray(shown).save(buffer, "PNG")
     return buffer.getvalue()
 
 

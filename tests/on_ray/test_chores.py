@@ -10,7 +10,7 @@ from medgan_ray.on_ray import chores
 from medgan_ray.store import open_store
 from medgan_ray.verbs.phantom import make_phantoms
 from medgan_ray.verbs.train import train
-from tests.builders import SMALL
+from tests.builders import SMALL, write_dataset
 
 
 def test_patients_are_hashed_with_the_callers_key(ray_instance, tmp_path, monkeypatch):
@@ -36,6 +36,22 @@ def test_tasks_give_what_the_verbs_give(ray_instance, tmp_path):
     train(str(tmp_path / "a"), str(tmp_path / "run"), {**SMALL, "images": 8})
     one = chores.generate_scans(str(tmp_path / "run"), str(tmp_path / "x"), n=3, seed=4)
     assert one.sha256 == generate_scans(str(tmp_path / "run"), str(tmp_path / "y"), n=3, seed=4).sha256
+
+
+def test_several_workers_make_what_one_makes(ray_instance, tmp_path):
+    write_dataset(str(tmp_path / "data"), classes=("normal", "lesion"), counts={"train": 60})
+    train(str(tmp_path / "data"), str(tmp_path / "run"), {**SMALL, "images": 8})
+    asked, told = {"n": 2100, "seed": 4}, []
+    two = chores.generate_scans(
+        str(tmp_path / "run"), str(tmp_path / "x"), lambda *each: told.append(each), config={"workers": 2}, **asked
+    )
+    assert two.sha256 == generate_scans(str(tmp_path / "run"), str(tmp_path / "y"), **asked).sha256
+    assert len(list((tmp_path / "x").iterdir())) == 2100 and told[-1] == (2100, 2100)
+    made = {
+        place: chores.generate_scans(str(tmp_path / "run"), str(tmp_path / place), form="dataset", **asked).manifest
+        for place in ("a", "b")
+    }
+    assert made["a"] == made["b"] == read_manifest(open_store(str(tmp_path / "a")))[1]
 
 
 def test_a_refusal_in_a_task_is_raised_as_it_is(ray_instance, tmp_path):
