@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_ray.evaluate import logits, own, privacy, sets
+from medgan_ray.evaluate import fit, logits, own, privacy, sets, utility
 from medgan_ray.evaluate.accuracy import class_accuracy
-from medgan_ray.evaluate.case import HELD_OUT, Case
+from medgan_ray.evaluate.case import HELD_OUT, TEST, Case
 from medgan_ray.evaluate.fidelity import fidelity
 from medgan_ray.evaluate.privacy import Pair
 from medgan_ray.evaluate.sampled import Scans
@@ -71,9 +71,17 @@ def of_classes(case: Case) -> Chapter:
 
 
 def of_utility(case: Case) -> Chapter:
-    """How useful: recognizers trained with and without generated scans."""
-    why = "not measured: evaluate.utility=none" if case.settings.utility == "none" else _NO_CLASSES
-    return Chapter({"utility.gain": absent(why)})
+    """How useful: recognizers trained with and without generated scans, as many of these as of real ones."""
+    mode = case.settings.utility
+    if mode == "none":
+        return Chapter({"utility.gain": absent("not measured: evaluate.utility=none")})
+    if len(case.dataset.manifest.classes) < 2:
+        return Chapter({"utility.gain": absent(_NO_CLASSES)})
+    real, test = (fit.gathered(case.dataset, name) for name in ("train", TEST))
+    synthetic = fit.small(sets.generated_samples(case.model, len(real)))
+    scans = utility.Scans(real=real, test=test, synthetic=synthetic)
+    found = utility.utility(case.dataset.manifest, scans, case.run, mode, draws=case.settings.draws)
+    return Chapter(found.figures, found.sentence)
 
 
 CHAPTERS: Mapping[str, Callable[[Case], Chapter]] = {

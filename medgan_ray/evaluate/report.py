@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medgan_ray.artifacts.runs import read_log
-from medgan_ray.evaluate import accuracy, fidelity, page, pictures, privacy, sets
+from medgan_ray.evaluate import accuracy, fidelity, page, pictures, privacy, sets, utility
 from medgan_ray.evaluate.case import Case
 from medgan_ray.evaluate.page import Told
 from medgan_ray.evaluate.privacy import Pair
@@ -21,7 +21,7 @@ def write(case: Case, evaluation: Evaluation, pairs: Sequence[Pair]) -> str:
     told = Told(
         name=case.model.name,
         evaluation=evaluation,
-        meanings=fidelity.MEANINGS | accuracy.MEANINGS | privacy.MEANINGS,
+        meanings=fidelity.MEANINGS | accuracy.MEANINGS | privacy.MEANINGS | utility.MEANINGS,
         generated=pictures.generated(case.model),
         real=pictures.real(case.dataset, "real, held out"),
         pairs=_pairs(case, pairs),

@@ -14,8 +14,8 @@ from medgan_ray.evaluate.fidelity import Featured
 from medgan_ray.inference.model import Model
 
 CHUNK = 1024
-GENERATED_SEED = 2**31 - 1
-"""Names the generated scans that are judged; a user who asks for seed 0 or 1 gets others."""
+GENERATED_SEED, FITTED_SEED = 2**31 - 1, 2**31 - 2
+"""Name the generated scans that are judged, and those that recognizers are fitted to; a user's seeds give others."""
 
 
 def drawn(dataset: Dataset, name: str, most: int) -> NDArray[np.int64]:
@@ -44,6 +44,18 @@ def generated(model: Model, n: int, extractor: Extractor) -> Featured:
     images = to_signed(model.sample(n, seed=GENERATED_SEED))
     labels = np.array([model.code(label) for label in model.labels_of(n, seed=GENERATED_SEED)], np.int32)
     return Featured(images, extractor.features(images), labels, np.arange(n), np.zeros((n, 0), np.int16))
+
+
+def generated_samples(model: Model, n: int) -> Samples:
+    """Return ``n`` generated scans as samples, with the labels that were asked for: what recognizers are fitted to."""
+    labels = [model.code(label) for label in model.labels_of(n, seed=FITTED_SEED)]
+    return Samples(
+        image=model.sample(n, seed=FITTED_SEED),
+        label=np.array(labels, np.int32)[:, None],
+        subject=np.arange(n, dtype=np.int32),
+        attribute=np.zeros((n, 0), np.int16),
+        spacing=np.full((n, 2), np.nan, np.float32),
+    )
 
 
 def own_subjects(subjects: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -44,6 +44,13 @@ TENTH = 0.1
 FOLDER = "utility"
 FEWEST = 20
 _RECIPE = "1"
+MEANINGS = {
+    "utility.gain": "balanced accuracy with generated scans added, less that of real scans alone",
+    "utility.trts": "balanced accuracy on generated scans of recognizers of real ones",
+    "utility.real.balanced_accuracy": "balanced accuracy, fitted to real scans",
+    "utility.mixed.balanced_accuracy": "balanced accuracy, fitted to real and generated scans",
+    "utility.synthetic.balanced_accuracy": "balanced accuracy, fitted to generated scans alone",
+}
 
 Rows = NDArray[np.int64]
 

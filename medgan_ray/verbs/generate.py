@@ -68,17 +68,22 @@ def generate_scans(
     opened, store = load_model(registry.pinned(model)), open_store(out)
     asked = bulk.plan(opened, n, label, seed, form, truncation)
     recipe, done = bulk.begin(opened, store, asked)
-    count = sum(part.images for part in recipe.parts() if part.start in done)
-
-    def tell(images: int) -> None:
-        nonlocal count
-        count += images
-        if progress:
-            progress(count, n)
-
     todo = [part for part in recipe.parts() if part.start not in done]
+    tell = _counting(progress, n - sum(part.images for part in todo), n)
     done |= (make or bulk.make_parts)(opened, store, recipe, todo, tell)
     manifest = bulk.write_dataset(opened, store, recipe, done) if form == "dataset" else ""
     files, sha256 = bulk.files_of(recipe, done), bulk.digest_of(done)
     bulk.finish(store)
     return GenerateResult(folder=store.uri, files=files, sha256=sha256, model=opened.version, manifest=manifest)
+
+
+def _counting(progress: Callable[[int, int], None] | None, count: int, total: int) -> Callable[[int], None]:
+    """Return what is told of images that are done, and tells how many that makes of all."""
+
+    def tell(images: int) -> None:
+        nonlocal count
+        count += images
+        if progress:
+            progress(count, total)
+
+    return tell
