@@ -1,6 +1,6 @@
 """Makes the parts of a generation as Ray tasks, one core (or GPU) each; the files meet in the store.
 
-generate_scans(model, out, 1_000_000, form="dataset", make=by_tasks(workers=8))    # inside a Ray program
+make_scans(model, out, Asked(1_000_000, form="dataset"), make=by_tasks(workers=8))    # inside a Ray program
 """
 
 import functools

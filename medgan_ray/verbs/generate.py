@@ -5,7 +5,7 @@ medgan-ray generate registry/heads@2 s3://bucket/synthetic -n 1000000 --format d
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from medgan_ray.artifacts import registry
 from medgan_ray.config import Section
@@ -39,8 +39,6 @@ def generate_scans(
     form: "Form" = "png",
     progress: Callable[[int, int], None] | None = None,
     truncation: float | None = None,
-    *,
-    make: "Make | None" = None,
 ) -> GenerateResult:
     """Write ``n`` generated scans into ``out``; the same call writes the same pixels, and goes on where it was cut off.
 
@@ -54,7 +52,6 @@ def generate_scans(
             as synthetic; all in the split train, each a subject of its own).
         progress: told (done, n).
         truncation: 0 (the mean) to 1 (as trained): less is surer, and less varied; only models of stylegan2 take one.
-        make: makes the parts; by default one after another in this process.
 
     Raises:
         UsageError: for n < 1, an unknown label or format, a truncation that the model has not, or if another
@@ -62,16 +59,36 @@ def generate_scans(
         InputError: if there is no model.
         StoreError: if a store fails.
     """
+    return make_scans(model, out, Asked(n, label, seed, form, truncation), progress)
+
+
+class Asked(NamedTuple):
+    """What ``generate_scans`` is asked for beside model and place; its arguments of these names."""
+
+    n: int = 16
+    label: str | None = None
+    seed: int = 0
+    form: "Form" = "png"
+    truncation: float | None = None
+
+
+def make_scans(
+    model: str,
+    out: str,
+    asked: Asked,
+    progress: Callable[[int, int], None] | None = None,
+    make: "Make | None" = None,
+) -> GenerateResult:
+    """Do what ``generate_scans`` does; ``make`` makes the parts, by default one after another in this process."""
     from medgan_ray.inference import bulk
     from medgan_ray.inference.model import load_model
 
     opened, store = load_model(registry.pinned(model)), open_store(out)
-    asked = bulk.plan(opened, n, label, seed, form, truncation)
-    recipe, done = bulk.begin(opened, store, asked)
+    recipe, done = bulk.begin(opened, store, bulk.plan(opened, *asked))
     todo = [part for part in recipe.parts() if part.start not in done]
-    tell = _counting(progress, n - sum(part.images for part in todo), n)
+    tell = _counting(progress, asked.n - sum(part.images for part in todo), asked.n)
     done |= (make or bulk.make_parts)(opened, store, recipe, todo, tell)
-    manifest = bulk.write_dataset(opened, store, recipe, done) if form == "dataset" else ""
+    manifest = bulk.write_dataset(opened, store, recipe, done) if asked.form == "dataset" else ""
     files, sha256 = bulk.files_of(recipe, done), bulk.digest_of(done)
     bulk.finish(store)
     return GenerateResult(folder=store.uri, files=files, sha256=sha256, model=opened.version, manifest=manifest)
