@@ -2,7 +2,6 @@
 
 from medgan_ray.cli.call import Call, verb
 from medgan_ray.errors import GateRefusal
-from medgan_ray.evaluate.gate import sentences
 
 
 @verb("RUN DATASET", "medgan-ray evaluate runs/1 heads evaluate.utility=none", placed=True)
@@ -32,5 +31,7 @@ def evaluate(call: Call) -> None:
         ]
         call.show.table(("rule", "measured", "limit", "", "what that means"), rows)
     if result.verdict != "passed":
+        from medgan_ray.evaluate.gate import sentences
+
         failed = [rule for rule in result.rules if not rule.passed]
         raise GateRefusal(f"the gate refuses this model: {sentences(failed)}", run, "see the report")
