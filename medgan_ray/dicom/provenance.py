@@ -38,11 +38,15 @@ class Provenance:
 
 @dataclass(frozen=True)
 class SeriesIds:
-    """What the images of one study and series share: UIDs, and when the study began (UTC)."""
+    """What the images of one study and series share: UIDs, and when the study began (UTC).
+
+    ``repeated``: an image of the series that is made again gets the UID it had; otherwise each gets a fresh one.
+    """
 
     study: str
     series: str
     begun: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    repeated: bool = False
 
     @classmethod
     def fresh(cls) -> Self:
@@ -55,9 +59,11 @@ def fresh_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
-def instance_uid(series: str, index: int) -> str:
-    """Return the UID of an image of a generated series: the same when it is made again (RFC 9562, version 5)."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{series}.{index}').int}"
+def instance_uid(series: SeriesIds, index: int) -> str:
+    """Return the UID of an image of a generated series; where images are repeated, by its number (RFC 9562, 5.5)."""
+    if not series.repeated:
+        return fresh_uid()
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{series.series}.{index}').int}"
 
 
 def new_object(sop_class: str, study: str, series: str, instance: str = "") -> Dataset:

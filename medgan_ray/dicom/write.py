@@ -60,7 +60,7 @@ def secondary_capture(
     """
     if image.dtype != np.uint16 or image.ndim != 2:
         raise InputError(f"{image.dtype} image of {image.ndim} dimensions", "DICOM", "give uint16 [H, W]")
-    instance = instance_uid(series.series, provenance.index)
+    instance = instance_uid(series, provenance.index)
     dataset = new_object(SECONDARY_CAPTURE, series.study, series.series, instance)
     _identify(dataset, modality, provenance, series)
     mark_synthetic(dataset, provenance)

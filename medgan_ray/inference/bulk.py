@@ -92,13 +92,14 @@ class Make(Protocol):
         """Return what was made, by where each part starts."""
 
 
-def plan(model: Model, n: int, label: str | None, seed: int, form: Form, truncation: float | None) -> Recipe:
+def plan(model: Model, n: int, label: str | None, seed: int, form: str, truncation: float | None) -> Recipe:
     """Return the recipe of a call; what can't be made is refused.
 
     Raises:
         UsageError: for an unknown format or label, n < 1, a negative seed, or a truncation that the model has not.
     """
-    if form not in FORMS:
+    kind = next((each for each in FORMS if each == form), None)
+    if kind is None:
         raise UsageError(f"format {form!r}", "", f"known: {', '.join(FORMS)}")
     model.check(n, label, seed, truncation)
     part = PART
@@ -111,7 +112,7 @@ def plan(model: Model, n: int, label: str | None, seed: int, form: Form, truncat
         n=n,
         label=label,
         seed=seed,
-        form=form,
+        form=kind,
         truncation=truncation,
         part=part,
         study=series.study,
@@ -199,7 +200,9 @@ class _Files:
 
     def __init__(self, model: Model, store: Store, recipe: Recipe, form: Format) -> None:
         self._model, self._store, self._recipe, self._form = model, store, recipe, form
-        self._series = SeriesIds(recipe.study, recipe.series, datetime.datetime.fromisoformat(recipe.begun))
+        self._series = SeriesIds(
+            recipe.study, recipe.series, datetime.datetime.fromisoformat(recipe.begun), repeated=True
+        )
         self._digest = hashlib.sha256()
 
     def take(self, start: int, images: NDArray[np.uint16]) -> None:

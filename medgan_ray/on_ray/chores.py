@@ -91,7 +91,7 @@ def generate_scans(
         from medgan_ray.verbs import generate
 
         make = by_tasks(workers, gpus_for(workers, gpus))
-        return generate.make_scans(absolute(model), absolute(out), generate.Asked(**asked), tell, make)
+        return generate.generate_by(make, absolute(model), absolute(out), generate.Wanted(**asked), tell)
 
     return _as_task(work, max(1, workers), [absolute(model), absolute(out)], progress, place, own=1)
 

@@ -1,6 +1,6 @@
 """Makes the parts of a generation as Ray tasks, one core (or GPU) each; the files meet in the store.
 
-make_scans(model, out, Asked(1_000_000, form="dataset"), make=by_tasks(workers=8))    # inside a Ray program
+generate_by(by_tasks(workers=8), model, out, Wanted(n=1_000_000, form="dataset"))    # inside a Ray program
 """
 
 import functools

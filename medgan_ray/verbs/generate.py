@@ -5,14 +5,14 @@ medgan-ray generate registry/heads@2 s3://bucket/synthetic -n 1000000 --format d
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from medgan_ray.artifacts import registry
 from medgan_ray.config import Section
 from medgan_ray.store import open_store
 
 if TYPE_CHECKING:
-    from medgan_ray.inference.bulk import Form, Make
+    from medgan_ray.inference.bulk import Make
 
 
 class GenerateResult(Section):
@@ -30,13 +30,23 @@ class GenerateResult(Section):
     """Of a dataset."""
 
 
+class Wanted(Section):
+    """Which scans, and in what form; as ``generate_scans`` explains."""
+
+    n: int = 16
+    label: str | None = None
+    seed: int = 0
+    form: str = "png"
+    truncation: float | None = None
+
+
 def generate_scans(
     model: str,
     out: str,
     n: int = 16,
     label: str | None = None,
     seed: int = 0,
-    form: "Form" = "png",
+    form: str = "png",
     progress: Callable[[int, int], None] | None = None,
     truncation: float | None = None,
 ) -> GenerateResult:
@@ -48,59 +58,42 @@ def generate_scans(
         n: how many.
         label: one of the model's classes; None draws them as often as in the training scans.
         seed: names the scans; n = 4 is a prefix of n = 16.
-        form: png, npz (one file a chunk of 256), dicom (one series) or dataset (shards and a manifest that marks them
-            as synthetic; all in the split train, each a subject of its own).
+        form: png, npz (one file a chunk of 256), dicom (one series) or dataset (marked as synthetic, all in train).
         progress: told (done, n).
-        truncation: 0 (the mean) to 1 (as trained): less is surer, and less varied; only models of stylegan2 take one.
+        truncation: 0 (the mean) to 1 (as trained): less is surer, less varied; only models of stylegan2 take one.
 
     Raises:
-        UsageError: for n < 1, an unknown label or format, a truncation that the model has not, or if another
-            generation was begun in ``out``, or another dataset is there.
+        UsageError: for arguments out of range, or if another generation or dataset is in ``out``.
         InputError: if there is no model.
         StoreError: if a store fails.
     """
-    return make_scans(model, out, Asked(n, label, seed, form, truncation), progress)
+    from medgan_ray.inference.bulk import make_parts
+
+    wanted = Wanted(n=n, label=label, seed=seed, form=form, truncation=truncation)
+    return generate_by(make_parts, model, out, wanted, progress)
 
 
-class Asked(NamedTuple):
-    """What ``generate_scans`` is asked for beside model and place; its arguments of these names."""
-
-    n: int = 16
-    label: str | None = None
-    seed: int = 0
-    form: "Form" = "png"
-    truncation: float | None = None
-
-
-def make_scans(
-    model: str,
-    out: str,
-    asked: Asked,
-    progress: Callable[[int, int], None] | None = None,
-    make: "Make | None" = None,
+def generate_by(
+    make: "Make", model: str, out: str, wanted: Wanted, progress: Callable[[int, int], None] | None = None
 ) -> GenerateResult:
-    """Do what ``generate_scans`` does; ``make`` makes the parts, by default one after another in this process."""
+    """Do what ``generate_scans`` does, its parts made by ``make``; with the same errors."""
     from medgan_ray.inference import bulk
     from medgan_ray.inference.model import load_model
 
     opened, store = load_model(registry.pinned(model)), open_store(out)
-    recipe, done = bulk.begin(opened, store, bulk.plan(opened, *asked))
-    todo = [part for part in recipe.parts() if part.start not in done]
-    tell = _counting(progress, asked.n - sum(part.images for part in todo), asked.n)
-    done |= (make or bulk.make_parts)(opened, store, recipe, todo, tell)
-    manifest = bulk.write_dataset(opened, store, recipe, done) if asked.form == "dataset" else ""
-    files, sha256 = bulk.files_of(recipe, done), bulk.digest_of(done)
-    bulk.finish(store)
-    return GenerateResult(folder=store.uri, files=files, sha256=sha256, model=opened.version, manifest=manifest)
-
-
-def _counting(progress: Callable[[int, int], None] | None, count: int, total: int) -> Callable[[int], None]:
-    """Return what is told of images that are done, and tells how many that makes of all."""
+    asked = bulk.plan(opened, **dict(wanted))
+    recipe, done = bulk.begin(opened, store, asked)
+    count = sum(part.images for part in recipe.parts() if part.start in done)
 
     def tell(images: int) -> None:
         nonlocal count
         count += images
         if progress:
-            progress(count, total)
+            progress(count, recipe.n)
 
-    return tell
+    todo = [part for part in recipe.parts() if part.start not in done]
+    done |= make(opened, store, recipe, todo, tell)
+    manifest = bulk.write_dataset(opened, store, recipe, done) if recipe.form == "dataset" else ""
+    files, sha256 = bulk.files_of(recipe, done), bulk.digest_of(done)
+    bulk.finish(store)
+    return GenerateResult(folder=store.uri, files=files, sha256=sha256, model=opened.version, manifest=manifest)
