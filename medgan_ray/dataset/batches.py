@@ -112,8 +112,8 @@ class Split:
             As ``take`` does.
         """
         indices, shards = self._kept(indices)
-        for number in set(shards.tolist()):
-            if not self._seen[number]:
+        for number in set(shards.tolist()) or {min(self._kept_shards, default=0)}:
+            if not len(self) or not self._seen[number]:
                 self._shard(number)
         manifest = self.dataset.manifest
         nothing = np.empty((len(indices), manifest.channels, 0, manifest.size[1]), np.uint16)

@@ -36,10 +36,14 @@ MOST = 8_000
 
 
 def gathered(dataset: Dataset, split: str, most: int = MOST) -> Samples:
-    """Return the scans of a split at ``sets.drawn``, small enough for a quick fit: see ``shrunk``."""
+    """Return the scans of a split at ``sets.drawn``, small enough for a quick fit: see ``shrunk``.
+
+    Raises:
+        InputError: if it holds none, or a shard is corrupt.
+    """
     chosen, source = sets.drawn(dataset, split, most), dataset.split(split)
     parts = [small(source.take(chosen[start : start + sets.CHUNK])) for start in range(0, len(chosen), sets.CHUNK)]
-    return Samples.concatenate(parts) if parts else source.known(chosen)
+    return Samples.concatenate(parts or [source.take(chosen)])
 
 
 def small(samples: Samples) -> Samples:

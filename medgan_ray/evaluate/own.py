@@ -110,8 +110,6 @@ def own(dataset: Dataset, store: Store) -> Own:
     network = cast(Recognizer, task.networks[PUBLISHED]).cpu()
     if not _kept(network, store, key):
         samples = fit.gathered(dataset, "train")
-        if not len(samples):
-            raise InputError("no training scans", dataset.store.uri, "ingest more scans")
         learned = samples if by_label else turned(samples)
         task = fit.recognizer(
             manifest,

@@ -31,6 +31,13 @@ def test_what_is_known_of_samples_comes_without_their_pixels(tmp_path):
     assert found.image.size == 0 and len(found) == 5
     with pytest.raises(InputError, match="out of range"):
         split.known(np.array([120]))
+    assert len(open_dataset(str(tmp_path)).split("val").known(asked[:0])) == 0
+
+
+def test_of_a_split_that_is_empty_nothing_is_known(tmp_path):
+    write_dataset(str(tmp_path), counts={"train": 8})
+    with pytest.raises(InputError, match="the split is empty"):
+        open_dataset(str(tmp_path)).split("val").known(np.arange(0))
 
 
 def test_classes_are_counted(tmp_path):
