@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
     "ray": {"max_failures": 100},
 }
 RECOVER_S = 300
-CALM_S = 300
+CALM_S = 900
 
 
 class Unrecovered(AssertionError):

@@ -5,6 +5,7 @@ make chaos FAULTS=100      draws so many, several a run, by turns of a local run
 
 import collections
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.builders import write_dataset
-from tests.chaos.campaign import Campaign, Strike
+from tests.chaos.campaign import Campaign, Strike, Unrecovered
 from tests.chaos.faults import ANYWHERE, ON_S3
 from tests.conftest import SHARED
 from tests.faults import FaultProxy
@@ -90,7 +91,7 @@ def test_faults_change_no_bit(
     draw, struck, has_server = drawn_by(seed), [], S3_TOOL.exists()
     for number in range(-(-wanted // A_RUN)):
         folder, on_s3 = tmp_path / f"run{number}", has_server and number % 2 == 1
-        with small_disk(folder) as disk, contextlib.ExitStack() as stack:
+        with small_disk(folder) as disk, contextlib.ExitStack() as stack, capsys.disabled():
             campaign = _campaign(folder, disk, draw, on_s3, stack)
             struck += _struck(campaign, draw, min(A_RUN, wanted - len(struck)), undisturbed, disk)
     with capsys.disabled():
@@ -119,16 +120,21 @@ def _struck(campaign: Campaign, draw: random.Random, count: int, weights: str, d
     known = {**ANYWHERE, **(ON_S3 if campaign.world is not None else {})}
     if not os.path.ismount(disk):
         del known["disk full"]
-    struck = []
+    struck, same = [], False
     campaign.begin()
     try:
         for name in draw.sample(sorted(known), count):
             struck.append(campaign.strike(name, known[name]))
-            print(json.dumps(vars(struck[-1])), flush=True)
         same = campaign.finish() == weights
+    except Unrecovered as error:  # the next run may tell more
+        print(error, flush=True)
+        struck += [Strike(f"not struck after {name}", False, 0, 0.0)] * (count - len(struck))
     finally:
         campaign.end_driver(9)
-    return struck if same else [Strike(strike.fault, False, strike.repeated, strike.seconds) for strike in struck]
+    struck = [dataclasses.replace(strike, survived=strike.survived and same) for strike in struck]
+    for strike in struck:
+        print(json.dumps(vars(strike)), flush=True)
+    return struck
 
 
 def table(struck: list[Strike]) -> str:
