@@ -6,7 +6,7 @@ from medgan_ray.cli.show import TerminalHost
 
 @verb("DATASET RUN", "medgan-ray train heads runs/1 images=75000 workers=2", placed=True)
 def train(call: Call) -> None:
-    """Train a generator.
+    """Train a generator, or with task=recognize a recognizer of classes.
 
     It learns from DATASET and keeps everything in RUN. The same command goes on where it stopped.
     """
