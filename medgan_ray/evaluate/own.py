@@ -30,6 +30,8 @@ from medgan_ray.tasks.protocol import PUBLISHED
 
 NAME = "own"
 FOLDER = "own"
+MOST_TIMES = 100
+"""It sees each scan so many times, at most."""
 IMAGES = 20_000
 """Scans that it sees while it is fitted, with repeats: about half a minute of one core at 64 pixels."""
 FEWEST_OF_CLASS = 30
@@ -98,11 +100,12 @@ def own(dataset: Dataset, store: Store) -> Own:
     counts = dataset.split("train").class_counts(len(dataset.manifest.classes))
     by_label = sum(count >= FEWEST_OF_CLASS for count in counts) > 1
     manifest = dataset.manifest if by_label else _turned_manifest(dataset.manifest)
+    images = min(IMAGES, MOST_TIMES * len(dataset.split("train")))
     facts = {
         "content_digest": dataset.manifest.content_digest,
         "classes": manifest.classes,
         "network": fit.MODEL.model_dump(mode="json"),
-        "images": IMAGES,
+        "images": images,
         "recipe": _RECIPE,
     }
     key = f"{FOLDER}/{hashlib.sha256(canonical(facts)).hexdigest()[:16]}"
@@ -117,7 +120,7 @@ def own(dataset: Dataset, store: Store) -> Own:
             0,
             fit.CLASSICAL if by_label else fit.PLAIN,
         )
-        fit.fit(task, learned, IMAGES, 0, fit.CLASSICAL.probability if by_label else 0.0)
+        fit.fit(task, learned, images, 0, fit.CLASSICAL.probability if by_label else 0.0)
         network = cast(Recognizer, task.networks[PUBLISHED]).cpu()
         _keep(network, store, key)
     return Own(network, dataset.manifest.classes if by_label else ())

@@ -200,8 +200,8 @@ def _evaluate(run: str, dataset: str, options: Mapping[str, Any], held_out: int)
         local = {key: value for key, value in options.items() if key in Config.model_fields}
         evaluate_run(run, dataset, merge(EVALUATE, local))
         found = _evaluated(run)
-    failed = [rule.name for rule in found.rules if not rule.passed] if found else ["everything"]
-    verdict = f"refuses it (not kept: {', '.join(failed)})" if failed else "lets it pass"
+    failed = [f"{rule.name}: {rule.note}" for rule in found.rules if not rule.passed] if found else []
+    verdict = f"refuses it, since {len(failed)} rules are broken ({failed[0]})" if failed else "lets it pass"
     return None, (
         f"The model was held against scans that training never saw, and searched for copies of those it did see: the "
         f"gate {verdict} ({run}/report.html)."
