@@ -5,15 +5,56 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from medgan_ray.errors import InputError
 from medgan_ray.tasks.protocol import Task, Values
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+EPSILON = 1e-8
+
+
+class Moments:
+    """What Adam remembers of a phase's parameters.
+
+    torch's functional form does the step: its class imports the compiler, which costs a worker that starts again most
+    of a second.
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.exp_avg = {name: torch.zeros_like(each) for name, each in parameters.items()}
+        self.exp_avg_sq = {name: torch.zeros_like(each) for name, each in parameters.items()}
+        self.step = {name: torch.zeros((), device=each.device) for name, each in parameters.items()}
+
+    @torch.no_grad()
+    def take(self, gradients: list[Tensor], lr: float, betas: tuple[float, float]) -> None:
+        """Take one step with these gradients, in the order of the parameters."""
+        pairs = zip(self.parameters.values(), gradients, strict=True)
+        adam(
+            list(self.parameters.values()),
+            [_laid_out_like(parameter, gradient) for parameter, gradient in pairs],
+            list(self.exp_avg.values()),
+            list(self.exp_avg_sq.values()),
+            [],
+            list(self.step.values()),
+            fused=True,
+            amsgrad=False,
+            beta1=betas[0],
+            beta2=betas[1],
+            lr=lr,
+            weight_decay=0.0,
+            eps=EPSILON,
+            maximize=False,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything by name, ``PARAMETER/KIND``."""
+        kinds = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq, "step": self.step}
+        return {f"{name}/{kind}": values[name] for name in self.parameters for kind, values in kinds.items()}
 
 
 class State:
-    """A task's networks with an Adam optimizer a phase, and facts.
+    """A task's networks with Adam's moments a phase, and facts.
 
     Attributes:
         facts: what guards and controllers remember, as JSON holds it. ``rate``: factor on the learning rate;
@@ -23,12 +64,7 @@ class State:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.facts: dict[str, Any] = {"rate": 1.0, "rollbacks": 0, "tally": {}}
-        self.optimizers = {
-            phase: torch.optim.Adam(
-                self.parameters(phase).values(), betas=(task.first_decay, 0.9), eps=1e-8, fused=True
-            )
-            for phase in task.phases
-        }
+        self._moments = {phase: Moments(self.parameters(phase)) for phase in task.phases}
 
     def parameters(self, phase: str) -> dict[str, nn.Parameter]:
         """Return what a phase trains, by name: all of its network but the frozen layers."""
@@ -36,22 +72,13 @@ class State:
 
     def step(self, phase: str, gradients: list[Tensor], values: Values) -> None:
         """Take one optimizer's step with these gradients, in the order of ``parameters``."""
-        optimizer = self.optimizers[phase]
-        group = optimizer.param_groups[0]
-        group["lr"], group["betas"] = values.lr * self.facts["rate"], (self.task.first_decay, values.beta2)
-        for parameter, gradient in zip(group["params"], gradients, strict=True):
-            parameter.grad = _laid_out_like(parameter, gradient)
-        optimizer.step()
+        self._moments[phase].take(gradients, values.lr * self.facts["rate"], (self.task.first_decay, values.beta2))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything by name: ``networks/NAME/…`` and ``optimizers/PHASE/PARAMETER/…``."""
         found = {f"networks/{key}": value for key, value in self.weights().items()}
-        for phase, optimizer in self.optimizers.items():
-            for name, parameter in self.parameters(phase).items():
-                state = optimizer.state[parameter]
-                for moment in _MOMENTS:
-                    found[f"optimizers/{phase}/{name}/{moment}"] = state.get(moment, torch.zeros_like(parameter))
-                found[f"optimizers/{phase}/{name}/step"] = torch.as_tensor(state.get("step", 0.0)).float()
+        for phase, moments in self._moments.items():
+            found |= {f"optimizers/{phase}/{name}": value for name, value in moments.tensors().items()}
         return found
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -82,13 +109,9 @@ class State:
         self.facts = {**self.facts, **facts}
         for network, module in self.task.networks.items():
             module.load_state_dict({name: tensors[f"networks/{network}/{name}"] for name in module.state_dict()})
-        for phase, optimizer in self.optimizers.items():
-            for name, parameter in self.parameters(phase).items():
-                prefix = f"optimizers/{phase}/{name}"
-                optimizer.state[parameter] = {
-                    "step": tensors[f"{prefix}/step"].clone(),
-                    **{moment: torch.empty_like(parameter).copy_(tensors[f"{prefix}/{moment}"]) for moment in _MOMENTS},
-                }
+        for phase, moments in self._moments.items():
+            for name, value in moments.tensors().items():
+                value.copy_(tensors[f"optimizers/{phase}/{name}"])
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
