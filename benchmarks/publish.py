@@ -23,20 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from medgan_ray import seeds
 from medgan_ray.artifacts import registry
 from medgan_ray.store import Store, is_remote
+from tests.artifacts import publisher
 from tests.artifacts.publisher import files_of
 
-ROOT = Path(__file__).resolve().parents[1]
 LONGEST_S = 0.3
 """A publisher is killed within so many seconds after it began; one version takes a few hundredths."""
-
-
-def _publisher(model: Store, count: int) -> "subprocess.Popen[str]":
-    words = [sys.executable, "-m", "tests.artifacts.publisher", model.uri, str(count)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == "begins\n"
-    return process
 
 
 def _check(model: Store) -> list[int]:
@@ -50,7 +41,7 @@ def _check(model: Store) -> list[int]:
 def together(model: Store, publishers: int, each: int) -> None:
     """Let several processes publish at once."""
     began = time.monotonic()
-    running = [_publisher(model, each) for _ in range(publishers)]
+    running = [publisher.start(model, each) for _ in range(publishers)]
     codes = [process.wait() for process in running]
     seconds = time.monotonic() - began
     numbers, pointer = _check(model), registry.pointer(model)
@@ -67,10 +58,10 @@ def killed(model: Store, times: int) -> None:
     draw, left, seen = seeds.generator("kills"), Counter[str](), 0
     for _ in range(times):
         before = set(registry.contents(model).orphans)
-        publisher = _publisher(model, 10**6)
+        running = publisher.start(model, 10**6)
         time.sleep(draw.uniform(0, LONGEST_S))
-        publisher.kill()
-        publisher.wait()
+        running.kill()
+        running.wait()
         orphans = set(registry.contents(model).orphans) - before
         left[f"{len(orphans)} files of a version without commit" if orphans else "nothing half done"] += 1
         seen = max(seen, *_check_new(model, seen))

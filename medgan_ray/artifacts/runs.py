@@ -18,6 +18,7 @@ from medgan_ray.store import Store
 RUN = "run.json"
 BEST = "best.json"
 RESULT = "result.json"
+WALK = "previews/walk.gif"
 
 
 def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str]) -> bool:

@@ -163,6 +163,12 @@ def to_signed(stored: NDArray[np.uint16]) -> Images:
     return stored.astype(np.float32) * np.float32(2 / 65535) - 1
 
 
+def to_stored(images: Images) -> NDArray[np.uint16]:
+    """Return images in [-1, 1] as stored values 0…65535: the inverse of ``to_signed``, what lies outside cut off."""
+    stored: NDArray[np.uint16] = ((images.clip(-1, 1) + 1) * 32767.5).round().astype(np.uint16)
+    return stored
+
+
 def preview_labels(manifest: Manifest, count: int) -> NDArray[np.int32]:
     """Return ``count`` rows of labels for previews, [count, L]: each label set's classes in turn."""
     columns = [np.arange(count, dtype=np.int32) % len(labels.classes) for labels in manifest.labels]

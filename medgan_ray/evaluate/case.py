@@ -31,7 +31,7 @@ class Case:
     """
 
     def __init__(self, run: str, dataset: str, settings: EvaluateSettings, data: DataSettings) -> None:
-        self.uri, self.run, self.settings = run, open_store(run), settings
+        self.run, self.settings = open_store(run), settings
         self.asked = runs.read(self.run)
         task = self.asked["config"].get("task")
         if task != "generate":

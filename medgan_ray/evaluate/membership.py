@@ -8,9 +8,9 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from medgan_ray import seeds
+from medgan_ray.metrics.classify import auroc
 from medgan_ray.metrics.figure import DRAWS, Figure, absent, interval
 
 HALVES = 50
@@ -61,7 +61,7 @@ def attack(
     patients = np.concatenate([mine, theirs + len(mine)])
 
     def statistic(rows: NDArray[np.int64]) -> float:
-        return area(scores[rows][is_member[rows]], scores[rows][~is_member[rows]])
+        return auroc(scores[rows], is_member[rows])
 
     low, high = interval(statistic, patients, draws=draws, seed=seed, name=name)
     controls = [
@@ -69,20 +69,8 @@ def attack(
         for number, (side, group) in enumerate(zip((members, others), groups, strict=True))
     ]
     floor = max(control.value or 0.5 for control in controls)
-    value = area(members, others)
+    value = auroc(scores, is_member)
     return Attack(Figure(value=value, low=low, high=high, floor=floor, n=len(scores)), *controls)
-
-
-def area(higher: Scores, lower: Scores) -> float:
-    """Return the area under the ROC curve: how often one of ``higher`` is above one of ``lower``; ties count half.
-
-    Not a number where a side is empty. Source: Hanley and McNeil, Radiology 143 (1982), by the rank sum.
-    """
-    if not len(higher) or not len(lower):
-        return float("nan")
-    ranks = stats.rankdata(np.concatenate([higher, lower]))
-    above = ranks[: len(higher)].sum() - len(higher) * (len(higher) + 1) / 2
-    return float(above / (len(higher) * len(lower)))
 
 
 def _control(scores: Scores, groups: Groups, name: str, seed: int, side: int) -> Figure:
@@ -94,6 +82,6 @@ def _control(scores: Scores, groups: Groups, name: str, seed: int, side: int) ->
     for split in range(HALVES):
         half = seeds.permutation(count, "halves", name, seed, side, split)[: count // 2]
         chosen = np.isin(patients, half)
-        areas.append(abs(area(scores[chosen], scores[~chosen]) - 0.5) + 0.5)
+        areas.append(abs(auroc(scores, chosen) - 0.5) + 0.5)
     low, middle, high = np.nanpercentile(areas, [2.5, 50, 97.5])
     return Figure(value=float(middle), low=float(low), high=float(high), n=len(scores))

@@ -21,6 +21,7 @@ from medgan_ray.artifacts.tensors import from_bytes, to_bytes, weights_sha256
 from medgan_ray.dataset.batches import Dataset
 from medgan_ray.dataset.manifest import LabelSet, Manifest, canonical
 from medgan_ray.dataset.shards import Samples
+from medgan_ray.engine.watch import to_signed, to_stored
 from medgan_ray.errors import InputError
 from medgan_ray.evaluate import fit
 from medgan_ray.evaluate.features import Features, Images
@@ -78,9 +79,8 @@ class Own:
         found = np.empty((len(images), width), np.float32)
         for start in range(0, len(images), BATCH):
             part = images[start : start + BATCH]
-            stored = ((part.clip(-1, 1) + 1) * 32767.5).round().astype(np.uint16)
-            small = fit.shrunk(np.pad(stored, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0))))
-            pixels = torch.from_numpy(small.astype(np.float32) * np.float32(2 / 65535) - 1)
+            small = fit.shrunk(np.pad(to_stored(part), ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0))))
+            pixels = torch.from_numpy(to_signed(small))
             answer = self._network(pixels).softmax(1) if logits else self._network.features(pixels)
             found[start : start + BATCH] = answer.numpy()[: len(part)]
         return found

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medgan_ray.artifacts.runs import read_log
+from medgan_ray.artifacts.runs import WALK, read_log
+from medgan_ray.engine.watch import to_stored
 from medgan_ray.evaluate import accuracy, fidelity, page, pictures, privacy, sets, utility
 from medgan_ray.evaluate.case import Case
 from medgan_ray.evaluate.page import Told
@@ -13,7 +14,6 @@ from medgan_ray.evaluate.record import Evaluation
 from medgan_ray.report import Panel, render
 
 PUBLISHED, PRIVATE = "report.html", "private/report.html"
-WALK = "previews/walk.gif"
 
 
 def write(case: Case, evaluation: Evaluation, pairs: Sequence[Pair]) -> str:
@@ -38,7 +38,7 @@ def write(case: Case, evaluation: Evaluation, pairs: Sequence[Pair]) -> str:
 def _pairs(case: Case, pairs: Sequence[Pair]) -> list[Panel]:
     split, drawn = case.dataset.split("train"), sets.drawn(case.dataset, "train", case.settings.neighbors)
     rows = np.array([pair.generated for pair in pairs], np.int64)
-    fakes = case.model.sample(len(case.fake), seed=sets.GENERATED_SEED)[rows]
+    fakes = to_stored(case.fake.images[rows])
     reals = split.take(drawn[[pair.trained for pair in pairs]]).image if pairs else fakes
     return pictures.pairs(fakes, reals, case.model.intensity)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from medgan_ray import seeds
 from medgan_ray.errors import InputError
 from medgan_ray.evaluate.planted import copies, plantable
+from medgan_ray.evaluate.sets import own_subjects
 from medgan_ray.metrics.neighbors import Chunks
 
 SAMPLE = 1000
@@ -41,8 +42,7 @@ class Scans:
     @property
     def groups(self) -> Groups:
         """The patient of each scan [n], unknown ones numbered below -1."""
-        subjects = np.asarray(self.subjects, np.int64)
-        return np.where(subjects >= 0, subjects, -2 - np.arange(len(subjects)))
+        return own_subjects(self.subjects)
 
 
 @dataclasses.dataclass(frozen=True)

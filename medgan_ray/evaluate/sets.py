@@ -42,23 +42,22 @@ def real(dataset: Dataset, name: str, most: int, extractor: Extractor) -> Featur
 def generated(model: Model, n: int, extractor: Extractor) -> Featured:
     """Return ``n`` generated scans with the labels that were asked for, as often as in training."""
     images = to_signed(model.sample(n, seed=GENERATED_SEED))
-    labels = np.array([model.code(label) for label in model.labels_of(n, seed=GENERATED_SEED)], np.int32)
+    labels = model.codes(n, seed=GENERATED_SEED).astype(np.int32)
     return Featured(images, extractor.features(images), labels, np.arange(n), np.zeros((n, 0), np.int16))
 
 
 def generated_samples(model: Model, n: int) -> Samples:
     """Return ``n`` generated scans as samples, with the labels that were asked for: what recognizers are fitted to."""
-    labels = [model.code(label) for label in model.labels_of(n, seed=FITTED_SEED)]
     return Samples(
         image=model.sample(n, seed=FITTED_SEED),
-        label=np.array(labels, np.int32)[:, None],
+        label=model.codes(n, seed=FITTED_SEED).astype(np.int32)[:, None],
         subject=np.arange(n, dtype=np.int32),
         attribute=np.zeros((n, 0), np.int16),
         spacing=np.full((n, 2), np.nan, np.float32),
     )
 
 
-def own_subjects(subjects: NDArray[np.int32]) -> NDArray[np.int64]:
+def own_subjects(subjects: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return subjects [n] in which every unknown one, -1 in a dataset, is somebody of its own, below -1."""
     return np.where(subjects >= 0, subjects, -2 - np.arange(len(subjects))).astype(np.int64)
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from medgan_ray.artifacts.runs import WALK
 from medgan_ray.dataset.batches import Dataset
 from medgan_ray.dataset.manifest import Manifest
 from medgan_ray.errors import UsageError
@@ -15,7 +16,6 @@ from medgan_ray.verbs.config import Config
 if TYPE_CHECKING:
     from medgan_ray.engine.controller import Rule
 
-WALK = "previews/walk.gif"
 WALK_WIDTH, WALK_SIDE, MOST_WALKERS = 256, 128, 4
 """Pixels of the whole picture across and of an image's longer side, and images in it, at most."""
 WALK_FRAME_MS, WALK_BYTES = 80, 2_000_000

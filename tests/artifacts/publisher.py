@@ -3,9 +3,24 @@
 python publisher.py MODEL COUNT    # prints a line when it begins
 """
 
+import subprocess
 import sys
+from pathlib import Path
 
 from medgan_ray.artifacts import registry
+from medgan_ray.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(model: Store, count: int) -> "subprocess.Popen[str]":
+    """Start a publisher; it has begun when this returns."""
+    words = [sys.executable, "-m", "tests.artifacts.publisher", model.uri, str(count)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "begins\n"
+    return process
 
 
 def files_of(number: int, now: str) -> dict[str, bytes]:

@@ -1,7 +1,5 @@
 """Versions: none lost, none half, the pointer right, whoever publishes at once and whoever is killed."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,25 +9,14 @@ from medgan_ray import seeds
 from medgan_ray.artifacts import registry
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.store import Store, open_store
+from tests.artifacts import publisher
 from tests.artifacts.publisher import NAMES, files_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["local", "s3"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     base = str(tmp_path) if request.param == "local" else request.getfixturevalue("s3")
     return registry.open_model(f"{base}/registry/heads")
-
-
-def _publisher(model: Store, count: int) -> subprocess.Popen[str]:
-    """Start a publisher; it has begun when this returns."""
-    words = [sys.executable, "-m", "tests.artifacts.publisher", model.uri, str(count)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == "begins\n"
-    return process
 
 
 def _whole(model: Store) -> list[int]:
@@ -43,8 +30,8 @@ def _whole(model: Store) -> list[int]:
 
 
 def test_two_processes_publish_at_once_and_nothing_is_lost(model: Store):
-    publishers = [_publisher(model, 5) for _ in range(2)]
-    assert [publisher.wait(60) for publisher in publishers] == [0, 0]
+    publishers = [publisher.start(model, 5) for _ in range(2)]
+    assert [running.wait(60) for running in publishers] == [0, 0]
     assert _whole(model) == list(range(1, 11))
     pointer = registry.pointer(model)
     history = [entry["version"] for entry in pointer["history"]]
@@ -55,10 +42,10 @@ def test_two_processes_publish_at_once_and_nothing_is_lost(model: Store):
 def test_one_that_is_killed_leaves_nothing_half_and_the_next_publishes(model: Store):
     draw = seeds.generator("kills", 3)
     for _ in range(3):
-        publisher = _publisher(model, 10**6)
+        running = publisher.start(model, 10**6)
         time.sleep(draw.uniform(0.01, 0.15))
-        publisher.kill()
-        publisher.wait()
+        running.kill()
+        running.wait()
         _whole(model)
         found = registry.publish(model, files_of)
         assert registry.current(model) == found.number == _whole(model)[-1]

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medgan_ray.evaluate.membership import area, attack
+from medgan_ray.evaluate.membership import attack
+from medgan_ray.metrics.classify import auroc
 
 
 def test_the_area_is_that_of_mann_and_whitney():
     draw = np.random.default_rng(0)
     higher, lower = draw.integers(1, 9, 80).astype(float), draw.integers(0, 7, 50).astype(float)
-    assert area(higher, lower) == pytest.approx(stats.mannwhitneyu(higher, lower).statistic / 4000)
-    assert np.isnan(area(higher, lower[:0]))
+    scores, positive = np.concatenate([higher, lower]), np.arange(130) < 80
+    assert auroc(scores, positive) == pytest.approx(stats.mannwhitneyu(higher, lower).statistic / 4000)
+    assert np.isnan(auroc(higher, np.ones(len(higher), bool)))
 
 
 def test_what_is_told_is_told_and_what_is_not_is_not():
