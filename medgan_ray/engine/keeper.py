@@ -95,15 +95,15 @@ class Keeper:
     def _write(self, snapshot: Snapshot) -> str:
         figures = {key: value for key, value in snapshot.figures.items() if math.isfinite(value)}
         facts = {"figures": figures, "loop": snapshot.loop, "judged": snapshot.judged}
+        if snapshot.preview is not None:
+            self._record.preview(snapshot.images, snapshot.preview)
+        self._record.flush()  # before the commit: who goes on from this checkpoint never logs again what came before it
         name = checkpoints.commit(self._run, snapshot.images, snapshot.tensors, facts)
         written = checkpoints.Checkpoint(name, snapshot.images, {**snapshot.tensors}, facts)
         if snapshot.judged:
             keep_if_best(self._run, written, self._facts)
         best = read_json(self._run, BEST)
         checkpoints.prune(self._run, self._keep, str(best["checkpoint"]) if best else None)
-        if snapshot.preview is not None:
-            self._record.preview(snapshot.images, snapshot.preview)
-        self._record.flush()
         return name
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medgan_ray.artifacts import checkpoints
-from medgan_ray.artifacts.runs import read_json
+from medgan_ray.artifacts.runs import read_json, read_log
 from medgan_ray.artifacts.versions import read_model
 from medgan_ray.engine import keeper
 from medgan_ray.engine.keeper import Keeper, Snapshot
@@ -69,6 +69,25 @@ def test_what_is_written_can_be_gone_on_from_and_the_best_is_kept(kept, run, sai
     assert found.images == 32 and found.facts["loop"] == {"state": {"rate": 1.0}}
     assert read_json(run, "best.json")["images"] == 16 and read_model(run.child("best"))[1].images == 16
     assert [checkpoints.images_of(name) for name in checkpoints.names(run)] == [16, 24, 32]
+
+
+def test_figures_before_a_checkpoint_are_in_the_store_when_it_is_there(run, said, monkeypatch):
+    """Who is killed right after the commit has logged what led to it; who goes on from it won't log that again."""
+    record, at_commit, commit = Record(run, 0), [], checkpoints.commit
+
+    def look_then_commit(*given):
+        at_commit.append([line["images"] for line in read_log(run)])
+        return commit(*given)
+
+    monkeypatch.setattr(checkpoints, "commit", look_then_commit)
+    kept = Keeper(run, record, checkpoints.Keep(2, 8), FACTS, said.append)
+    for images in (8, 16):
+        record.add(images - 4, {"loss": 1.0})
+        record.add(images, {"loss": 1.0})
+        kept.submit(snapshot(images))
+        kept.wait()
+    kept.close()
+    assert at_commit == [[4, 8], [4, 8, 12, 16]]
 
 
 def test_one_that_an_interruption_made_never_is_the_best(kept, run, said):
