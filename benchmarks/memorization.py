@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgan_ray.evaluate.planted import copies
-from medgan_ray.evaluate.privacy import Scans, audit
+from medgan_ray.evaluate.privacy import Population, audit
 from medgan_ray.metrics.figure import Figure
 from medgan_ray.metrics.neighbors import chunked
 
@@ -42,8 +42,8 @@ def main() -> None:
     scans = scans[np.random.default_rng(given.seed).permutation(len(scans))]
     others, train, held_out = np.split(scans, [given.generated, (len(scans) + given.generated) * 5 // 8])
     sides = (
-        Scans(chunked(train), np.arange(len(train))),
-        Scans(chunked(held_out), len(train) + np.arange(len(held_out))),
+        Population(chunked(train), np.arange(len(train))),
+        Population(chunked(held_out), len(train) + np.arange(len(held_out))),
     )
     print(f"{len(train)} training, {len(held_out)} held-out scans; value [95 % interval] floor or control")
     for name, fake in _sets(others, train, held_out, given.seed).items():
@@ -87,8 +87,8 @@ def _timed(scans: Images, generated: int, trained: int) -> None:
     fake = copies(scans[2 * count + np.arange(generated) % count], "fake")
     held_out = scans[3 * count :]
     sides = (
-        Scans(train, np.arange(trained) % (2 * count)),
-        Scans(chunked(held_out), 2 * count + np.arange(len(held_out))),
+        Population(train, np.arange(trained) % (2 * count)),
+        Population(chunked(held_out), 2 * count + np.arange(len(held_out))),
     )
     before, wall, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic(), time.process_time()
     found = audit(fake, *sides)

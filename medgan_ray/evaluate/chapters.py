@@ -11,7 +11,7 @@ from medgan_ray.evaluate.accuracy import class_accuracy
 from medgan_ray.evaluate.case import HELD_OUT, TEST, Case
 from medgan_ray.evaluate.fidelity import fidelity
 from medgan_ray.evaluate.privacy import Pair
-from medgan_ray.evaluate.sampled import Scans
+from medgan_ray.evaluate.sampled import Population
 from medgan_ray.metrics.figure import Figure, absent
 from medgan_ray.tasks.generate import GenerateTask
 
@@ -79,7 +79,7 @@ def of_utility(case: Case) -> Chapter:
     real, test = (fit.gathered(case.dataset, name) for name in ("train", TEST))
     synthetic = fit.small(sets.generated_samples(case.model, len(real)))
     scans = utility.Scans(real=real, test=test, synthetic=synthetic)
-    found = utility.utility(case.dataset.manifest, scans, case.run, mode, draws=case.settings.draws)
+    found = utility.utility(case.dataset.manifest, scans, case.run, utility.MODES[mode], draws=case.settings.draws)
     unasked = dict.fromkeys(names, absent(f"not measured: evaluate.utility={mode}"))
     return Chapter({**unasked, **found.figures}, found.sentence)
 
@@ -93,7 +93,7 @@ CHAPTERS: Mapping[str, Callable[[Case], Chapter]] = {
 _NO_CLASSES = "the dataset has no classes"
 
 
-def _side(case: Case, names: tuple[str, ...], most: int, task: GenerateTask | None) -> Scans:
+def _side(case: Case, names: tuple[str, ...], most: int, task: GenerateTask | None) -> Population:
     """Return the scans of some splits, one after another, as the audit takes them."""
     dataset = case.dataset
 
@@ -103,4 +103,4 @@ def _side(case: Case, names: tuple[str, ...], most: int, task: GenerateTask | No
 
     known = [dataset.split(name).known(sets.drawn(dataset, name, most)).subject for name in names]
     scores = [logits.logits(case, task, name, most) for name in names] if task else None
-    return Scans(images, np.concatenate(known), None if scores is None else np.concatenate(scores))
+    return Population(images, np.concatenate(known), None if scores is None else np.concatenate(scores))

@@ -9,7 +9,7 @@ from scipy import stats
 
 from medgan_ray.evaluate.membership import Attack, attack
 from medgan_ray.evaluate.nearby import Found
-from medgan_ray.evaluate.sampled import Case
+from medgan_ray.evaluate.sampled import Lineup
 from medgan_ray.metrics.figure import COVERAGE, Figure, absent, interval
 from medgan_ray.metrics.neighbors import LEAST_DEVIATION, Nearest, contrast
 
@@ -44,15 +44,15 @@ class Matches:
 class Judged:
     """The searches of one space, and how near a copy has to be."""
 
-    case: Case
+    lineup: Lineup
     found: Found
     threshold: float
 
     @classmethod
-    def of(cls, case: Case, found: Found) -> "Judged":
+    def of(cls, lineup: Lineup, found: Found) -> "Judged":
         """Take the threshold from real scans and the training scans of other patients nearest to them."""
         reals = np.concatenate([found.trained[name].distance for name in ("members", "others")])
-        return cls(case, found, rare_distance(reals))
+        return cls(lineup, found, rare_distance(reals))
 
     @property
     def matches(self) -> Matches:
@@ -79,9 +79,9 @@ class Judged:
     @property
     def canaries(self) -> dict[str, Figure]:
         """Shares of planted copies of training and of held-out scans that count as copies of training scans."""
-        members = self.case.members
+        members = self.lineup.members
         nearest = self.found.trained["planted"].index
-        right = self.case.trained[nearest] == members.groups[members.planted]
+        right = self.lineup.trained[nearest] == members.groups[members.planted]
         caught = self._copies("planted") & (nearest >= 0) & right
         return {"canary": share(caught), "canary_others": share(self._copies("planted_others"))}
 
@@ -98,7 +98,7 @@ class Judged:
         near, far = self.found.equal_members, self.found.equal_others
         groups = {
             "generated": np.arange(len(near["generated"].index)),
-            "others": self.case.others.groups[: self.case.cut],
+            "others": self.lineup.others.groups[: self.lineup.cut],
         }
         figures = {}
         for name, one in (("ratio", _ratio), ("nearer", _nearer)):
@@ -120,7 +120,7 @@ class Judged:
     def attack(self, draws: int, seed: int) -> Attack:
         """Return how well the distance to the nearest generated scan tells members."""
         members, others = (-self.found.generated[name].distance for name in ("members", "others"))
-        groups = (self.case.members.groups, self.case.others.groups)
+        groups = (self.lineup.members.groups, self.lineup.others.groups)
         return attack(members, others, groups, draws=draws, seed=seed, name="distance")
 
     def distinct(self) -> Figure:
@@ -129,7 +129,7 @@ class Judged:
         The floor is that of real scans among the training scans of other patients.
         """
         real = self.found.trained["members"].distance > self.threshold
-        shown = contrast(self.case.generated) >= LEAST_DEVIATION
+        shown = contrast(self.lineup.generated) >= LEAST_DEVIATION
         return share((self.found.generated["generated"].distance > self.threshold) & shown, float(real.mean()))
 
     def _copies(self, name: str) -> Hits:

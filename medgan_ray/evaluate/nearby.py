@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray import seeds
-from medgan_ray.evaluate.sampled import Case, Scans
+from medgan_ray.evaluate.sampled import Lineup, Population
 from medgan_ray.metrics.neighbors import FREE, Chunks, Nearest, chunked
 
 Images = NDArray[np.float32]
@@ -63,26 +63,26 @@ class Found:
     """Among generated scans: members and others, and each generated scan among the rest."""
 
 
-def search(space: Space, case: Case, trained: Scans, held_out: Scans, seed: int) -> Found:
+def search(space: Space, lineup: Lineup, trained: Population, held_out: Population, seed: int) -> Found:
     """Make all searches of an audit in one space."""
-    members, others = case.members, case.others
-    fake, mine, theirs = (space.view(images) for images in (case.generated, members.images, others.images))
+    members, others = lineup.members, lineup.others
+    fake, mine, theirs = (space.view(images) for images in (lineup.generated, members.images, others.images))
     every: dict[str, Set] = {
         "generated": (fake, None),
         "planted": (space.view(members.plants), None),
         "planted_others": (space.view(others.plants), None),
         "others": (theirs, others.groups),
     }
-    half: dict[str, Set] = {"generated": (fake, None), "others": (theirs[: case.cut], None)}
-    equal = slice(case.cut, case.cut + case.equal)
+    half: dict[str, Set] = {"generated": (fake, None), "others": (theirs[: lineup.cut], None)}
+    equal = slice(lineup.cut, lineup.cut + lineup.equal)
     own = np.arange(len(fake))
     reals: dict[str, Set] = {"members": (mine, None), "others": (theirs, None), "generated": (fake, own)}
     return Found(
         trained=space.nearest(
-            {**every, "members": (mine, members.groups)}, space.among(trained.images), case.trained, seed
+            {**every, "members": (mine, members.groups)}, space.among(trained.images), lineup.trained, seed
         ),
-        held_out=space.nearest(every, space.among(held_out.images), case.held_out, seed),
-        equal_members=space.nearest(half, chunked(mine[: case.equal]), None, seed),
+        held_out=space.nearest(every, space.among(held_out.images), lineup.held_out, seed),
+        equal_members=space.nearest(half, chunked(mine[: lineup.equal]), None, seed),
         equal_others=space.nearest(half, chunked(theirs[equal]), None, seed),
         generated=space.nearest(reals, chunked(fake), own, seed),
     )

@@ -16,7 +16,7 @@ from medgan_ray.errors import InputError
 from medgan_ray.evaluate.judged import Judged, Matches
 from medgan_ray.evaluate.membership import Attack, attack
 from medgan_ray.evaluate.nearby import Space, search
-from medgan_ray.evaluate.sampled import FEWEST, Case, Scans, by_patient, draw_case
+from medgan_ray.evaluate.sampled import FEWEST, Lineup, Population, by_patient, draw_lineup
 from medgan_ray.metrics.figure import DRAWS, Figure, absent
 from medgan_ray.metrics.neighbors import nearest_features, nearest_images
 
@@ -92,8 +92,8 @@ class Audit:
 
 def audit(
     generated: Images,
-    trained: Scans,
-    held_out: Scans,
+    trained: Population,
+    held_out: Population,
     *,
     extract: Extract | None = None,
     draws: int = DRAWS,
@@ -112,26 +112,26 @@ def audit(
     Raises:
         InputError: for images of several shapes, or another number of subjects or logits than of scans.
     """
-    case = draw_case(generated, trained, held_out, seed)
-    if isinstance(case, str):
-        return Audit({name: absent(case, len(generated)) for name in NAMES})
-    if both := len(np.intersect1d(case.trained[case.trained >= 0], case.held_out)):
+    lineup = draw_lineup(generated, trained, held_out, seed)
+    if isinstance(lineup, str):
+        return Audit({name: absent(lineup, len(generated)) for name in NAMES})
+    if both := len(np.intersect1d(lineup.trained[lineup.trained >= 0], lineup.held_out)):
         return _void({}, f"{both} patients are both in training and held out", len(generated))
-    pixels = Judged.of(case, search(Space(nearest_images, np.asarray), case, trained, held_out, seed))
+    pixels = Judged.of(lineup, search(Space(nearest_images, np.asarray), lineup, trained, held_out, seed))
     if pixels.broken:
         return _void(pixels.canaries, pixels.broken, len(generated))
     figures, attacks = _figures(pixels, draws, seed, "")
     figures["distinct"] = pixels.distinct()
     features = None
     if extract is not None:
-        features = Judged.of(case, search(Space(nearest_features, extract), case, trained, held_out, seed))
+        features = Judged.of(lineup, search(Space(nearest_features, extract), lineup, trained, held_out, seed))
         more, by_feature = _figures(features, draws, seed, "_features")
         figures, attacks = figures | more, attacks | by_feature
     attacks |= _by_logit(trained, held_out, draws, seed)
     for name, each in attacks.items():
         figures |= _attack_figures(name, each)
     figures = {name: absent(_why_not(name), len(generated)) for name in NAMES} | figures
-    remarks = (*_about_attacks(attacks), *_about_patients(case))
+    remarks = (*_about_attacks(attacks), *_about_patients(lineup))
     seen = features.matches if features is not None and not features.broken else None
     return Audit(figures, "", remarks, pixels.matches, seen, _worst(pixels.matches))
 
@@ -140,14 +140,14 @@ def _figures(judged: Judged, draws: int, seed: int, end: str) -> tuple[dict[str,
     """Return figures and the attack of one space; features that don't tell copies give their canaries alone."""
     figures = judged.canaries
     if judged.broken:
-        figures = {name: absent(judged.broken, len(judged.case.generated)) for name in _PIXELS} | figures
+        figures = {name: absent(judged.broken, len(judged.lineup.generated)) for name in _PIXELS} | figures
         return {f"{name}{end}": figure for name, figure in figures.items()}, {}
     figures |= {"copies": judged.copies(), **judged.comparison(draws, seed)}
     attacks = {f"membership_distance{end}": judged.attack(draws, seed)}
     return {f"{name}{end}": figure for name, figure in figures.items()}, attacks
 
 
-def _by_logit(trained: Scans, held_out: Scans, draws: int, seed: int) -> dict[str, Attack]:
+def _by_logit(trained: Population, held_out: Population, draws: int, seed: int) -> dict[str, Attack]:
     """Return the attack by the discriminator's score on as many members as others; none where too few have one."""
     sides = [_with_logits(scans) for scans in (trained, held_out)]
     count = min(len(rows) for rows, _ in sides)
@@ -159,7 +159,7 @@ def _by_logit(trained: Scans, held_out: Scans, draws: int, seed: int) -> dict[st
     return {"membership_logit": attack(members, others, (mine, theirs), draws=draws, seed=seed, name="logit")}
 
 
-def _with_logits(scans: Scans) -> tuple[Scores, Groups]:
+def _with_logits(scans: Population) -> tuple[Scores, Groups]:
     """Return logits and patients of the scans that have one."""
     if scans.logits is None:
         return np.empty(0), np.empty(0, np.int64)
@@ -195,8 +195,8 @@ def _about_attacks(attacks: Mapping[str, Attack]) -> list[str]:
     return [f"{name} {better if found.tells else no_better}" for name, found in attacks.items()]
 
 
-def _about_patients(case: Case) -> list[str]:
-    unknown = {"training": int((case.trained < 0).sum()), "held-out": int((case.held_out < 0).sum())}
+def _about_patients(lineup: Lineup) -> list[str]:
+    unknown = {"training": int((lineup.trained < 0).sum()), "held-out": int((lineup.held_out < 0).sum())}
     return [
         f"{count} {name} scans are of unknown patients: each counts as a patient, so intervals are too narrow and"
         " a patient may be on both sides."

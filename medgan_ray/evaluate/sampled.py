@@ -29,7 +29,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Scans:
+class Population:
     """Real scans of one side: those trained on, or those of patients never trained on."""
 
     images: Chunks
@@ -60,7 +60,7 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class Lineup:
     """All that one audit compares."""
 
     generated: Images
@@ -80,7 +80,7 @@ class Case:
         return min(len(self.members.rows), len(self.others.rows) - self.cut)
 
 
-def too_few(generated: Images, trained: Scans, held_out: Scans) -> str:
+def too_few(generated: Images, trained: Population, held_out: Population) -> str:
     """Return why an audit would mean nothing, or an empty text."""
     if len(generated) < FEWEST_GENERATED:
         return f"{len(generated)} generated scans, the audit needs {FEWEST_GENERATED}"
@@ -91,7 +91,7 @@ def too_few(generated: Images, trained: Scans, held_out: Scans) -> str:
     return ""
 
 
-def draw_case(generated: Images, trained: Scans, held_out: Scans, seed: int) -> Case | str:
+def draw_lineup(generated: Images, trained: Population, held_out: Population, seed: int) -> Lineup | str:
     """Return what an audit compares, or why that would mean nothing.
 
     Raises:
@@ -106,7 +106,7 @@ def draw_case(generated: Images, trained: Scans, held_out: Scans, seed: int) -> 
     cut = _cut(others.groups)
     if min(cut, len(others.rows) - cut) < FEWEST // 5:
         return "one held-out patient has nearly all scans"
-    return Case(generated, members, others, cut, trained.groups, held_out.groups)
+    return Lineup(generated, members, others, cut, trained.groups, held_out.groups)
 
 
 def by_patient(groups: Groups, count: int, *parts: str | int) -> Rows:
@@ -116,7 +116,7 @@ def by_patient(groups: Groups, count: int, *parts: str | int) -> Rows:
     return np.argsort(rank, kind="stable")[:count]
 
 
-def _side(scans: Scans, name: str, seed: int) -> Side:
+def _side(scans: Population, name: str, seed: int) -> Side:
     groups = scans.groups
     rows = by_patient(groups, SAMPLE, name, seed)
     images = _gathered(scans, rows)
@@ -124,7 +124,7 @@ def _side(scans: Scans, name: str, seed: int) -> Side:
     return Side(rows, images, groups[rows], planted, copies(images[planted], name, seed))
 
 
-def _gathered(scans: Scans, rows: Rows) -> Images:
+def _gathered(scans: Population, rows: Rows) -> Images:
     """Return the images at some positions."""
     order = np.argsort(rows)
     wanted, parts, start = rows[order], list[Images](), 0

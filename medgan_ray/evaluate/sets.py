@@ -46,15 +46,9 @@ def generated(model: Model, n: int, extractor: Extractor) -> Featured:
     return Featured(images, extractor.features(images), labels, np.arange(n), np.zeros((n, 0), np.int16))
 
 
-def generated_samples(model: Model, n: int) -> Samples:
+def generated_samples(model: Model, n: int, label: str | None = None) -> Samples:
     """Return ``n`` generated scans as samples, with the labels that were asked for: what recognizers are fitted to."""
-    return Samples(
-        image=model.sample(n, seed=FITTED_SEED),
-        label=model.codes(n, seed=FITTED_SEED).astype(np.int32)[:, None],
-        subject=np.arange(n, dtype=np.int32),
-        attribute=np.zeros((n, 0), np.int16),
-        spacing=np.full((n, 2), np.nan, np.float32),
-    )
+    return model.as_samples(model.sample(n, label, FITTED_SEED), label, FITTED_SEED)
 
 
 def own_subjects(subjects: NDArray[np.integer]) -> NDArray[np.int64]:

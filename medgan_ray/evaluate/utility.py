@@ -7,6 +7,7 @@ duplicated   the same, and as many of them again as there are generated ones, cl
 mixed        the same, and the generated scans
 synthetic    the generated scans alone (train on synthetic, test on real)
 pretrained   half of the steps the generated scans, then the real ones
+both         the real and the generated scans, under classical augmentation
 
 All ways see equally many scans, in the same steps, from the same first weights of a seed, and are asked about the same
 test scans. An interval draws whole patients and, as they also differ by chance, seeds; differences are of the same
@@ -18,7 +19,6 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,18 @@ from medgan_ray.metrics import classify
 from medgan_ray.metrics.figure import COVERAGE, DRAWS, Figure, absent, bootstrap
 from medgan_ray.store import Store
 
-WAYS = ("real", "augmented", "duplicated", "mixed", "synthetic", "pretrained")
-MODES: Mapping[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
-    "brief": (("real", "mixed"), 3, ("all",)),
-    "full": (WAYS, 5, ("all", "tenth")),
-}
-"""Of each mode the ways, the seeds, and how much of the real scans is used."""
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What an experiment tries: the ways, ``real`` and ``mixed`` among them, seeds, and how much of the real scans."""
+
+    ways: tuple[str, ...]
+    seeds: int
+    parts: tuple[str, ...] = ("all",)
+
+
+WAYS = ("real", "augmented", "duplicated", "mixed", "synthetic", "pretrained", "both")
+MODES: Mapping[str, Plan] = {"brief": Plan(("real", "mixed"), 3), "full": Plan(WAYS, 5, ("all", "tenth"))}
 IMAGES = 12_800
 """Scans that a recognizer sees, with repeats."""
 TENTH = 0.1
@@ -48,6 +54,7 @@ MEANINGS = {
     "utility.gain": "balanced accuracy with generated scans added, less that of real scans alone",
     "utility.over_duplicated": "the same, less that of real scans shown twice",
     "utility.over_augmented": "the same, less that of real scans under classical augmentation",
+    "utility.gain_on_augmented": "the gain where both are under classical augmentation",
     "utility.trts": "balanced accuracy on generated scans of recognizers of real ones",
     "utility.real.balanced_accuracy": "balanced accuracy, fitted to real scans",
     "utility.mixed.balanced_accuracy": "balanced accuracy, fitted to real and generated scans",
@@ -87,7 +94,7 @@ def utility(
     manifest: Manifest,
     scans: Scans,
     store: Store,
-    mode: Literal["brief", "full"] = "brief",
+    plan: Plan = MODES["brief"],
     *,
     images: int = IMAGES,
     draws: int = DRAWS,
@@ -97,14 +104,16 @@ def utility(
 
     Figures: ``utility.gain`` is how much higher the balanced accuracy of mixed is than that of real;
     ``utility.gain_WAY`` the same of another way; ``utility.over_WAY`` how much mixed is above that way;
-    ``utility.WAY.NAME`` what ``classify.values`` names. ``utility.trts`` is the balanced accuracy on generated scans of
-    recognizers of real ones. With a tenth of the real scans: ``utility.tenth.…``.
+    ``utility.gain_on_augmented`` how much both is above augmented; each also of one class's sensitivity
+    (``utility.gain.sensitivity_CLASS``); ``utility.WAY.NAME`` what ``classify.values`` names. ``utility.trts`` is the
+    balanced accuracy on generated scans of recognizers of real ones. With a tenth of the real scans:
+    ``utility.tenth.…``.
 
     Args:
         manifest: of the dataset; its first label set is what is recognized.
         scans: real, test and generated ones.
         store: where each finished fit is kept.
-        mode: brief is real and mixed with 3 seeds, full all ways with 5, also at a tenth of the real scans.
+        plan: what is tried; see ``MODES``.
         images: scans that each fit sees.
         draws: bootstrap draws of an interval.
         progress: told (fits done, fits).
@@ -113,22 +122,21 @@ def utility(
     why = _too_few(*given)
     if why:
         return Utility({"utility.gain": absent(why, len(given[1]))}, f"Not measured: {why}.")
-    ways, count, parts = MODES[mode]
     figures: dict[str, Figure] = {}
-    total, done = len(ways) * count * len(parts), itertools.count(1)
-    for part in parts:
+    total, done = len(plan.ways) * plan.seeds * len(plan.parts), itertools.count(1)
+    for part in plan.parts:
         real, test, synthetic = given
         if part == "tenth":
             real, synthetic = thinned(real), _labeled(scans.of_tenth) if scans.of_tenth else synthetic
         bench = _Bench(manifest, real, test, synthetic, store, images)
-        cells: dict[str, list[_Cell]] = {way: [] for way in ways}
-        for seed in range(count):
-            for way in ways:
+        cells: dict[str, list[_Cell]] = {way: [] for way in plan.ways}
+        for seed in range(plan.seeds):
+            for way in plan.ways:
                 cells[way].append(bench.cell(way, seed))
                 progress(next(done), total)
         prefix = "utility." if part == "all" else f"utility.{part}."
         figures |= {prefix + name: figure for name, figure in _figures(bench, cells, draws).items()}
-    return Utility(figures, _sentence(figures, mode, favored=scans.of_tenth is None))
+    return Utility(figures, _sentence(figures, favored=scans.of_tenth is None))
 
 
 def thinned(samples: Samples, share: float = TENTH) -> Samples:
@@ -186,7 +194,7 @@ class _Bench:
 
     def _fitted(self, way: str, seed: int) -> dict[str, list[int] | list[list[float]]]:
         shown = self._shown(way)
-        augment = fit.CLASSICAL if way == "augmented" else fit.PLAIN
+        augment = fit.CLASSICAL if way in ("augmented", "both") else fit.PLAIN
         labels = np.concatenate([samples.label[:, 0] for samples in shown])
         task = fit.recognizer(self.manifest, fit.counts(labels, len(self.manifest.classes)), seed, augment)
         for samples in shown:
@@ -203,9 +211,9 @@ class _Bench:
         """Return what a way is fitted to, one set after another."""
         if way == "pretrained":
             return [self.synthetic, self.real]
-        added = {"duplicated": _again(self.real, self.synthetic), "mixed": self.synthetic}
-        if way in added:
-            return [Samples.concatenate([_bare(self.real), _bare(added[way])])]
+        if way in ("duplicated", "mixed", "both"):
+            added = _again(self.real, self.synthetic) if way == "duplicated" else self.synthetic
+            return [Samples.concatenate([_bare(self.real), _bare(added)])]
         return [self.synthetic if way == "synthetic" else self.real]
 
 
@@ -226,18 +234,17 @@ def _figures(bench: _Bench, cells: Mapping[str, list[_Cell]], draws: int) -> dic
 
         return value
 
-    def less(way: str, other: str) -> Callable[[int, Rows], float]:
-        first, second = of(way, "balanced_accuracy"), of(other, "balanced_accuracy")
+    def less(way: str, other: str, name: str) -> Callable[[int, Rows], float]:
+        first, second = of(way, name), of(other, name)
         return lambda seed, rows: first(seed, rows) - second(seed, rows)
 
     judged = functools.partial(_over, seeds_of=len(cells["real"]), draws=draws)
-    names = ("balanced_accuracy", "auroc", "ece", *(f"sensitivity_{name}" for name in classes))
+    sensitivities = [f"sensitivity_{name}" for name in classes]
+    names = ("balanced_accuracy", "auroc", "ece", *sensitivities)
     found = {f"{way}.{name}": judged(of(way, name), bench.groups) for way in cells for name in names}
-    found["gain"] = judged(less("mixed", "real"), bench.groups)
-    for way in cells:
-        if way not in ("real", "mixed"):
-            found[f"gain_{way}"] = judged(less(way, "real"), bench.groups)
-            found[f"over_{way}"] = judged(less("mixed", way), bench.groups)
+    for name, (way, other) in _compared(tuple(cells)).items():
+        found[name] = judged(less(way, other, "balanced_accuracy"), bench.groups)
+        found |= {f"{name}.{each}": judged(less(way, other, each), bench.groups) for each in sensitivities}
 
     asked = bench.synthetic.label[:, 0].astype(np.int64)
 
@@ -245,6 +252,17 @@ def _figures(bench: _Bench, cells: Mapping[str, list[_Cell]], draws: int) -> dic
         return classify.balanced_accuracy(cells["real"][seed].of_synthetic[rows], asked[rows])
 
     found["trts"] = judged(on_synthetic, np.arange(len(asked)))
+    return found
+
+
+def _compared(ways: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Return the differences that are told, by name: of which way, less which."""
+    found = {"gain": ("mixed", "real")}
+    for way in ways:
+        if way not in ("real", "mixed"):
+            found |= {f"gain_{way}": (way, "real"), f"over_{way}": ("mixed", way)}
+    if {"both", "augmented"} <= set(ways):
+        found["gain_on_augmented"] = ("both", "augmented")
     return found
 
 
@@ -266,14 +284,16 @@ def _over(statistic: Callable[[int, Rows], float], groups: NDArray[np.int64], *,
     return Figure(value=value, low=float(low), high=float(high), n=len(groups))
 
 
-def _sentence(figures: Mapping[str, Figure], mode: str, favored: bool) -> str:
+def _sentence(figures: Mapping[str, Figure], favored: bool) -> str:
     """Say what the figures hold, and no more."""
     said = [_verdict(figures["utility.gain"], "generated scans, added to the real ones,", "the real ones alone")]
-    if mode == "brief":
+    if not {"utility.over_duplicated", "utility.over_augmented"} & figures.keys():
         said.append("Duplicated scans and classical augmentation were not tried (evaluate.utility=full).")
     for way, other in (("duplicated", "as many real scans again"), ("augmented", "classical augmentation")):
         if f"utility.over_{way}" in figures:
             said.append(_verdict(figures[f"utility.over_{way}"], "they", other))
+    if "utility.gain_on_augmented" in figures:
+        said.append(_verdict(figures["utility.gain_on_augmented"], "both under augmentation, they", "it alone"))
     if "utility.tenth.gain" in figures:
         told = _verdict(figures["utility.tenth.gain"], "generated scans", "real scans alone")
         caveat = " (by a generator that had seen all of them, which favors it)" if favored else ""
@@ -300,11 +320,11 @@ def _labeled(samples: Samples) -> Samples:
 
 
 def _too_few(real: Samples, test: Samples, synthetic: Samples) -> str:
-    """Return why an experiment would say nothing; empty where it may."""
-    for name, samples in (("training", real), ("test", test), ("generated", synthetic)):
+    """Return why an experiment would say nothing; empty where it may. Generated scans may all be of one rare class."""
+    for name, samples, needed in (("training", real, 2), ("test", test, 2), ("generated", synthetic, 1)):
         present = len(np.unique(samples.label[:, 0])) if len(samples) else 0
-        if len(samples) < FEWEST or present < 2:
-            return f"{len(samples)} {name} scans of {present} known classes, {FEWEST} of 2 are needed"
+        if len(samples) < FEWEST or present < needed:
+            return f"{len(samples)} {name} scans of {present} known classes, {FEWEST} of {needed} are needed"
     return ""
 
 

@@ -29,7 +29,7 @@ from medgan_ray.dataset.manifest import (
     read_manifest,
     write_manifest,
 )
-from medgan_ray.dataset.shards import SHARD_BYTES, Samples, ShardWriter, shard_key
+from medgan_ray.dataset.shards import SHARD_BYTES, ShardWriter, shard_key
 from medgan_ray.dicom.provenance import SeriesIds
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.inference.encode import SUFFIXES, Format, encode
@@ -225,19 +225,7 @@ class _Shard:
         self._writer = ShardWriter(store, SPLIT, digest, shard_bytes=2**62)
 
     def take(self, start: int, images: NDArray[np.uint16]) -> None:
-        count, card = len(images), self._model.card
-        codes = self._model.codes(count, self._recipe.label, self._recipe.seed, start)
-        labels = np.full((count, len(card.labels)), -1, np.int32)
-        labels[:, :1] = codes[:, None]
-        spacing = card.spacing or (np.nan, np.nan)
-        samples = Samples(
-            image=images,
-            label=labels,
-            subject=np.arange(start, start + count, dtype=np.int32),  # each shows nobody, and nobody twice
-            attribute=np.zeros((count, 0), np.int16),
-            spacing=np.tile(np.asarray(spacing, np.float32), (count, 1)),
-        )
-        self._writer.add(samples)
+        self._writer.add(self._model.as_samples(images, self._recipe.label, self._recipe.seed, start))
 
     def close(self) -> Made:
         (shard,) = self._writer.close()

@@ -15,6 +15,7 @@ from medgan_ray.artifacts import registry
 from medgan_ray.artifacts.runs import BEST, read_json
 from medgan_ray.artifacts.versions import DESCRIPTION, Description, read_model
 from medgan_ray.dataset.manifest import Intensity
+from medgan_ray.dataset.shards import Samples
 from medgan_ray.errors import InputError, UsageError, nearest
 from medgan_ray.models import catalog, condition
 from medgan_ray.models.catalog import ModelSettings, Shape, Truncates
@@ -124,6 +125,22 @@ class Model:
     def codes(self, n: int, label: str | None = None, seed: int = 0, start: int = 0) -> NDArray[np.int64]:
         """Return the code of each image's label, -1 where there is none, for the same arguments as ``sample``."""
         return self._codes(np.arange(start, start + n), self.code(label), seed)
+
+    def as_samples(
+        self, images: NDArray[np.uint16], label: str | None = None, seed: int = 0, start: int = 0
+    ) -> Samples:
+        """Return what ``sample`` gave for these arguments, as a dataset holds scans: each shows nobody, nobody twice."""
+        count = len(images)
+        labels = np.full((count, len(self.card.labels)), -1, np.int32)
+        labels[:, :1] = self.codes(count, label, seed, start)[:, None]
+        spacing = self.card.spacing or (np.nan, np.nan)
+        return Samples(
+            image=images,
+            label=labels,
+            subject=np.arange(start, start + count, dtype=np.int32),
+            attribute=np.zeros((count, 0), np.int16),
+            spacing=np.tile(np.asarray(spacing, np.float32), (count, 1)),
+        )
 
     def _check_truncation(self, truncation: float | None) -> None:
         if truncation is not None and not self.truncates:

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from medgan_ray.errors import InputError
 from medgan_ray.evaluate import privacy
 from medgan_ray.evaluate.gate import judge, read_rules
-from medgan_ray.evaluate.privacy import NAMES, Scans, audit
+from medgan_ray.evaluate.privacy import NAMES, Population, audit
 from medgan_ray.metrics.neighbors import Nearest, chunked, nearest_images
 
 SIZE = 32
@@ -27,8 +27,8 @@ def phantoms(patients, seed):
 
 TRAIN, HELD_OUT, OTHERS = phantoms(70, 1), phantoms(60, 2), phantoms(120, 3)[::2]
 SIDES = (
-    Scans(chunked(TRAIN, 50), np.arange(140) // 2),
-    Scans(chunked(HELD_OUT, 50), 70 + np.arange(120) // 2),
+    Population(chunked(TRAIN, 50), np.arange(140) // 2),
+    Population(chunked(HELD_OUT, 50), 70 + np.arange(120) // 2),
 )
 
 
@@ -152,7 +152,7 @@ def test_a_search_that_takes_held_out_copies_for_memorized_ones_is_reported(monk
 
 
 def test_splits_that_share_scans_or_patients_are_no_ground_for_an_audit():
-    twins = Scans(chunked(np.concatenate([TRAIN, HELD_OUT[:100]])), np.arange(240) // 2 + 500)
+    twins = Population(chunked(np.concatenate([TRAIN, HELD_OUT[:100]])), np.arange(240) // 2 + 500)
     assert "as alike as copies" in audit(OTHERS, twins, SIDES[1]).broken
     same = dataclasses.replace(SIDES[1], subjects=np.arange(120) // 2)
     found = audit(OTHERS, SIDES[0], same)
@@ -160,16 +160,16 @@ def test_splits_that_share_scans_or_patients_are_no_ground_for_an_audit():
 
 
 def test_chunks_make_no_difference(sound):
-    sides = (Scans(chunked(TRAIN, 7), SIDES[0].subjects), Scans(chunked(HELD_OUT, 120), SIDES[1].subjects))
+    sides = (Population(chunked(TRAIN, 7), SIDES[0].subjects), Population(chunked(HELD_OUT, 120), SIDES[1].subjects))
     other = audit(OTHERS, *sides, extract=pooled)
     assert other.figures == sound.figures and other.pairs == sound.pairs
 
 
 def test_too_little_to_compare_is_said_and_refused():
-    few = Scans(chunked(HELD_OUT[:12]), np.arange(12))
-    none = Scans(chunked(HELD_OUT[:0]), np.arange(0))
-    one = Scans(chunked(HELD_OUT), np.zeros(120, np.int64))
-    blank = Scans(chunked(np.zeros_like(HELD_OUT)), np.arange(120))
+    few = Population(chunked(HELD_OUT[:12]), np.arange(12))
+    none = Population(chunked(HELD_OUT[:0]), np.arange(0))
+    one = Population(chunked(HELD_OUT), np.zeros(120, np.int64))
+    blank = Population(chunked(np.zeros_like(HELD_OUT)), np.arange(120))
     for found in [audit(OTHERS, SIDES[0], side) for side in (few, none, one, blank)] + [audit(OTHERS[:9], *SIDES)]:
         assert not found.broken and not verdict(found).passed
         assert all(figure.not_applicable and figure.value is None for figure in found.figures.values())
@@ -211,7 +211,7 @@ def test_real_heads(mednist):
     files = sorted((mednist / "HeadCT").iterdir())[:600]
     scans = np.stack([np.asarray(Image.open(file).reduce(2), np.float32) for file in files])[:, None] / 127.5 - 1
     train, held_out, others = np.split(scans[np.random.default_rng(0).permutation(600)], [300, 480])
-    sides = (Scans(chunked(train), np.arange(300)), Scans(chunked(held_out), np.arange(300, 480)))
+    sides = (Population(chunked(train), np.arange(300)), Population(chunked(held_out), np.arange(300, 480)))
     shares = [0, 12, 60]
     found = [audit(np.concatenate([others[count:], leaked(train[:count])]), *sides) for count in shares]
     assert not any(each.broken for each in found)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medgan_ray.errors import InputError
-from medgan_ray.evaluate.sampled import Case, Scans, by_patient, draw_case
+from medgan_ray.evaluate.sampled import Lineup, Population, by_patient, draw_lineup
 from medgan_ray.metrics.neighbors import chunked
 
 IMAGES = np.random.default_rng(0).normal(0, 0.4, (120, 1, 16, 16)).astype(np.float32)
@@ -21,20 +21,22 @@ def test_patients_are_drawn_whole_but_for_the_last():
 
 
 def test_unknown_patients_are_each_one_of_their_own():
-    groups = Scans(chunked(IMAGES), np.array([4, -1, -1, 4])).groups
+    groups = Population(chunked(IMAGES), np.array([4, -1, -1, 4])).groups
     assert groups[0] == groups[3] == 4 and len(set(groups)) == 3 and groups.min() < -1
 
 
 @pytest.mark.parametrize("size", [7, 120])
 def test_a_case_holds_the_scans_that_it_names(size):
     subjects = np.arange(120) // 3
-    case = draw_case(IMAGES, Scans(chunked(IMAGES, size), subjects), Scans(chunked(-IMAGES, size), subjects + 40), 0)
-    assert isinstance(case, Case)
-    assert (case.members.images == IMAGES[case.members.rows]).all()
-    assert (case.others.images == -IMAGES[case.others.rows]).all()
-    assert not set(case.others.groups[: case.cut]) & set(case.others.groups[case.cut :]) and case.equal == 60
+    lineup = draw_lineup(
+        IMAGES, Population(chunked(IMAGES, size), subjects), Population(chunked(-IMAGES, size), subjects + 40), 0
+    )
+    assert isinstance(lineup, Lineup)
+    assert (lineup.members.images == IMAGES[lineup.members.rows]).all()
+    assert (lineup.others.images == -IMAGES[lineup.others.rows]).all()
+    assert not set(lineup.others.groups[: lineup.cut]) & set(lineup.others.groups[lineup.cut :]) and lineup.equal == 60
 
 
 def test_other_numbers_of_subjects_are_refused():
     with pytest.raises(InputError, match="give one subject a scan"):
-        draw_case(IMAGES, Scans(chunked(IMAGES), np.arange(119)), Scans(chunked(IMAGES), np.arange(120)), 0)
+        draw_lineup(IMAGES, Population(chunked(IMAGES), np.arange(119)), Population(chunked(IMAGES), np.arange(120)), 0)

@@ -137,11 +137,13 @@ def test_all_ways_are_compared_also_with_a_tenth(manifest, store, planned, monke
     planned(real=0.5, mixed=0.8, synthetic=0.6, augmented=0.9)
     Planned.skills |= {4: 0.5, 64: 0.8}
     monkeypatch.setattr(utility, "thinned", lambda samples: samples.rows(np.arange(4)))
-    found = utility.utility(manifest, given(), store, "full", draws=20)
+    found = utility.utility(manifest, given(), store, utility.MODES["full"], draws=20)
     value = {name: figure.value for name, figure in found.figures.items()}
     assert value["utility.augmented.balanced_accuracy"] == pytest.approx(0.9, abs=0.02)
     assert value["utility.over_augmented"] == pytest.approx(-0.1, abs=0.02)
     assert value["utility.over_duplicated"] == 0, "as many scans as mixed"
+    assert value["utility.gain_on_augmented"] == 0, "equally good under augmentation"
+    assert value["utility.gain.sensitivity_a"] == pytest.approx(0.2, abs=0.02), "right about 0.4, then 0.6"
     assert value["utility.tenth.gain"] == pytest.approx(0.3, abs=0.02)
     assert value["utility.synthetic.balanced_accuracy"] == pytest.approx(0.6, abs=0.02)
     for words in (
@@ -150,24 +152,24 @@ def test_all_ways_are_compared_also_with_a_tenth(manifest, store, planned, monke
         "With a tenth of the real scans (by a generator that had seen all of them, which favors it): generated scans",
     ):
         assert words in found.sentence
-    assert len(store.list()) == 60
-    own = utility.utility(manifest, given(of_tenth=drawn(60, 9)), store, "full", draws=20)
+    assert len(store.list()) == 70
+    own = utility.utility(manifest, given(of_tenth=drawn(60, 9)), store, utility.MODES["full"], draws=20)
     assert "favors" not in own.sentence
 
 
 def test_the_ways_are_shown_what_they_say(manifest, store, monkeypatch):
     shown = {}
-    monkeypatch.setattr(utility, "MODES", {"full": (utility.WAYS, 1, ("all",))})
+    monkeypatch.setattr(utility, "MODES", {"full": utility.Plan(utility.WAYS, 1)})
 
     def remember(task, samples, images, seed, augment):
         shown.setdefault(len(shown), (samples, images, augment))
 
     monkeypatch.setattr(fit, "fit", remember)
     scans = given(synthetic=drawn(60, 2, labels=[0] * 45 + [1] * 15))
-    utility.utility(manifest, scans, store, "full", images=640, draws=20)
+    utility.utility(manifest, scans, store, utility.MODES["full"], images=640, draws=20)
     sizes = [(len(samples), images) for samples, images, _ in shown.values()]
-    assert sizes == [(40, 640), (40, 640), (100, 640), (100, 640), (60, 640), (60, 320), (40, 320)]
-    assert [augment > 0 for _, _, augment in shown.values()] == [False, True, *[False] * 5]
+    assert sizes == [(40, 640), (40, 640), (100, 640), (100, 640), (60, 640), (60, 320), (40, 320), (100, 640)]
+    assert [augment > 0 for _, _, augment in shown.values()] == [False, True, *[False] * 5, True]
     duplicated, mixed = shown[2][0], shown[3][0]
     assert np.bincount(duplicated.label[:, 0]).tolist() == np.bincount(mixed.label[:, 0]).tolist() == [65, 35]
     assert {image.tobytes() for image in duplicated.image} == {image.tobytes() for image in scans.real.image}
@@ -186,7 +188,7 @@ def test_scans_are_thinned_by_patients_and_keep_each_class():
     ("changed", "why"),
     [
         ({"test": drawn(19, 1)}, "19 test scans of 2 known classes, 20 of 2 are needed"),
-        ({"synthetic": drawn(60, 1, labels=[1] * 60)}, "60 generated scans of 1 known classes, 20 of 2 are needed"),
+        ({"synthetic": drawn(60, 1, labels=[-1] * 60)}, "0 generated scans of 0 known classes, 20 of 1 are needed"),
         ({"real": drawn(40, 1, labels=[-1] * 40)}, "0 training scans of 0 known classes, 20 of 2 are needed"),
     ],
 )
