@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgan_ray import ingest_scans, load_model, withdraw_subjects
+from medgan_ray import ingest_scans, load_model
 from medgan_ray.config import expand, from_words, merge
 from medgan_ray.dataset.batches import Dataset, open_dataset
 from medgan_ray.evaluate import fit, sets, utility
@@ -25,6 +25,7 @@ from medgan_ray.ingest.deidentify import identities, subject_key
 from medgan_ray.metrics.figure import Figure
 from medgan_ray.on_ray.train import train
 from medgan_ray.store import Store, open_store
+from medgan_ray.verbs.withdraw import withdraw_subjects
 
 RARE = "glioma"
 SHOWN = ("balanced_accuracy", "auroc", "ece", f"sensitivity_{RARE}")
