@@ -129,7 +129,7 @@ class Model:
     def as_samples(
         self, images: NDArray[np.uint16], label: str | None = None, seed: int = 0, start: int = 0
     ) -> Samples:
-        """Return what ``sample`` gave for these arguments as a dataset's samples; each shows somebody else, and nobody."""
+        """Return what ``sample`` gave for these arguments as samples of a dataset, each of a subject of its own."""
         count = len(images)
         labels = np.full((count, len(self.card.labels)), -1, np.int32)
         labels[:, :1] = self.codes(count, label, seed, start)[:, None]
