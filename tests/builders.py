@@ -8,13 +8,22 @@ from medgan_ray.dataset.manifest import Intensity, LabelSet, Manifest, SplitEntr
 from medgan_ray.dataset.shards import Samples, ShardWriter
 from medgan_ray.store import open_store
 
+SIDES = (LabelSet(name="side", classes=("left", "right")),)
 COUNTS = {"train": 120, "val": 24, "test": 24}
 
 
 def write_dataset(
-    uri: str, size: int = 32, counts: dict[str, int] | None = None, classes: tuple[str, ...] = (), shard_bytes: int = 0
+    uri: str,
+    size: int = 32,
+    counts: dict[str, int] | None = None,
+    classes: tuple[str, ...] = (),
+    shard_bytes: int = 0,
+    sides: bool = False,
 ) -> Manifest:
-    """Write bright disks of random place and radius on a dark ground; return the manifest."""
+    """Write bright disks of random place and radius on a dark ground; return the manifest.
+
+    Classes come in turn, which nothing shows; ``sides`` adds a label set that the picture does show.
+    """
     counts = counts or COUNTS
     store, draw = open_store(uri), np.random.default_rng(7)
     shards, splits, seen = [], {}, 0
@@ -23,9 +32,11 @@ def write_dataset(
         rows, columns = np.mgrid[0:size, 0:size] / size
         disks = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 < radius**2
         values = 0.1 + 0.7 * disks + draw.normal(0, 0.02, disks.shape)
+        turns = (np.arange(count) % max(1, len(classes))).astype(np.int32)[:, None][:, : len(classes[:1])]
+        right = (center[1] > 0.5).astype(np.int32).reshape(count, 1)[:, : int(sides)]
         samples = Samples(
             image=(values.clip(0, 1) * 65535).astype(np.uint16)[:, None],
-            label=(np.arange(count) % max(1, len(classes))).astype(np.int32)[:, None][:, : len(classes[:1])],
+            label=np.concatenate([turns, right], 1),
             subject=np.arange(seen, seen + count, dtype=np.int32),
             attribute=np.zeros((count, 0), np.int16),
             spacing=np.full((count, 2), np.nan, np.float32),
@@ -39,7 +50,7 @@ def write_dataset(
         modality="CT",
         size=(size, size),
         intensity=Intensity(unit="HU", low=-1024, high=3071, window=(-1024, 3071)),
-        labels=(LabelSet(name="label", classes=classes),) if classes else (),
+        labels=((LabelSet(name="label", classes=classes),) if classes else ()) + SIDES[: int(sides)],
         splits=splits,
         shards=tuple(shards),
         content_digest=hashlib.sha256("".join(entry.sha256 for entry in shards).encode()).hexdigest(),

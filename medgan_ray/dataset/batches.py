@@ -138,11 +138,11 @@ class Split:
             gathered[name] = np.frombuffer(bytearray().join(parts), np.uint16).reshape(shape)
         return gathered
 
-    def class_counts(self, classes: int) -> tuple[int, ...]:
-        """Return how many samples the classes 0 … ``classes - 1`` of the first label set have."""
+    def class_counts(self, classes: int, column: int = 0) -> tuple[int, ...]:
+        """Return how many samples the classes 0 … ``classes - 1`` of a label set have, the first by default."""
         if not classes:
             return ()
-        codes = self._codes()
+        codes = self._codes(column)
         return tuple(np.bincount(codes[codes >= 0], minlength=classes)[:classes].tolist())
 
     def _kept(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
@@ -159,12 +159,12 @@ class Split:
         indices = np.where(np.isin(shards, list(self._left_out)), whole[places], indices)
         return indices, np.searchsorted(self._starts, indices, side="right") - 1
 
-    def _codes(self) -> NDArray[np.int32]:
-        """Return every sample's class in the first label set, -1 if unknown or left out."""
+    def _codes(self, column: int = 0) -> NDArray[np.int32]:
+        """Return every sample's class in a label set, -1 if unknown or left out."""
         for number in self._kept_shards:
             if not self._seen[number]:
                 self._shard(number)
-        codes: NDArray[np.int32] = self._small["label"][:, 0].copy()
+        codes: NDArray[np.int32] = self._small["label"][:, column].copy()
         for number in self._left_out:
             codes[self._starts[number] : self._starts[number + 1]] = -1
         return codes

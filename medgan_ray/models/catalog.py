@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from medgan_ray.config import Section
-from medgan_ray.errors import nearest
-from medgan_ray.models import dcgan, r3gan, recognizer, stylegan2
+from medgan_ray.errors import UsageError, nearest
+from medgan_ray.models import dcgan, lite0, r3gan, recognizer, stylegan2
 
 ENTRY_POINTS = "medgan_ray.models"
 
@@ -27,8 +27,8 @@ class ModelSettings(Section):
     """Which networks are trained, and how large they are."""
 
     name: str = "dcgan"
-    """Network: dcgan (small budgets, CPUs), r3gan (GPUs), stylegan2 (truncation), or one that a package brings; with
-    task=recognize: residual."""
+    """Network: dcgan (small budgets, CPUs), r3gan (GPUs), stylegan2 (truncation), or one that a package brings. With
+    task=recognize: residual, efficientnet-lite0 (an extra), or the discriminator of dcgan, r3gan or stylegan2."""
     latent: int = pydantic.Field(64, ge=1, le=4096)
     """Length of the noise vector."""
     generator_width: int | None = pydantic.Field(None, ge=1, le=4096)
@@ -36,12 +36,12 @@ class ModelSettings(Section):
     discriminator_width: int | None = pydantic.Field(None, ge=1, le=4096)
     """The same of the discriminator; keep it from outgrowing the generator."""
     recognizer_width: int | None = pydantic.Field(None, ge=1, le=4096)
-    """Channels of a recognizer's first block, a multiple of 8; null takes the preset."""
+    """Channels of a recognizer's first block, for residual a multiple of 8; null takes the preset."""
 
     @pydantic.field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        known = (*names(), *RECOGNIZERS)
+        known = dict.fromkeys((*names(), *RECOGNIZERS))
         if name not in known:
             raise ValueError(nearest(name, known))
         return name
@@ -103,17 +103,15 @@ def build_recognizer(settings: ModelSettings, shape: Shape, outputs: int, seed: 
         UsageError: for a size or width that the network can't take.
     """
     made, preset = RECOGNIZERS[settings.name]
-    with torch.device("meta"):
-        network = made(outputs, settings.recognizer_width or preset, shape)
-    network.to_empty(device="cpu")
+    network = made(settings.recognizer_width or preset, shape, outputs)
     network.initialize(seed)
     return network
 
 
 def settled_recognizer(settings: ModelSettings) -> ModelSettings:
-    """Return the settings with the width that null stands for."""
+    """Return the settings with the width that null stands for; a network whose width is fixed keeps null."""
     _, preset = RECOGNIZERS[settings.name]
-    return settings.model_copy(update={"recognizer_width": settings.recognizer_width or preset})
+    return settings.model_copy(update={"recognizer_width": settings.recognizer_width or preset or None})
 
 
 def names() -> tuple[str, ...]:
@@ -184,7 +182,54 @@ _BUILT_IN: dict[str, Family] = {
     ),
 }
 
-RECOGNIZERS: Mapping[str, tuple[Callable[[int, int, Shape], recognizer.Recognizer], int]] = {
-    "residual": (recognizer.Recognizer, 16),
+
+class _NoHead(nn.Identity):
+    """What stands where a discriminator's own head was."""
+
+    def initialize(self, seed: int) -> None:
+        """Draw nothing."""
+
+
+def _on_meta(make: Callable[[], recognizer.Recognizer]) -> recognizer.Recognizer:
+    """Return a network whose weights are yet to be drawn: torch's own draws are spared."""
+    with torch.device("meta"):
+        network = make()
+    network.to_empty(device="cpu")
+    return network
+
+
+def _residual(width: int, shape: Shape, outputs: int) -> recognizer.Recognizer:
+    return _on_meta(lambda: recognizer.Recognizer(recognizer.Residual(width, shape), outputs))
+
+
+def _of_discriminator(family: str) -> "MakeRecognizer":
+    """Return what puts a head on a discriminator without its own."""
+
+    def make(width: int, shape: Shape, outputs: int) -> recognizer.Recognizer:
+        def built() -> recognizer.Recognizer:
+            wide = width or _BUILT_IN[family].preset(shape).discriminator
+            trunk = _BUILT_IN[family].discriminator(0, wide, shape)
+            trunk.head = _NoHead()
+            return recognizer.Recognizer(trunk, outputs, every_map=True)
+
+        return _on_meta(built)
+
+    return make
+
+
+def _lite0(width: int, shape: Shape, outputs: int) -> recognizer.Recognizer:
+    if width:
+        raise UsageError(
+            f"a width of {width}", "model.recognizer_width", "efficientnet-lite0 has its own: leave it out"
+        )
+    return recognizer.Recognizer(lite0.Lite0(), outputs)
+
+
+MakeRecognizer = Callable[[int, Shape, int], recognizer.Recognizer]
+"""(width, 0 for the network's own; shape; outputs) to a network whose weights are yet to be drawn."""
+RECOGNIZERS: Mapping[str, tuple[MakeRecognizer, int]] = {
+    "residual": (_residual, 16),
+    **{name: (_of_discriminator(name), 0) for name in _BUILT_IN},
+    lite0.NAME: (_lite0, 0),
 }
-"""Of each recognizer: (outputs, width, shape) to the network, and the width that null stands for."""
+"""Of each recognizer how it is made, and the width that null stands for; 0: what the network finds right."""

@@ -63,6 +63,8 @@ class Discriminator(nn.Module):
         super().__init__()
         stages = parts.halvings(shape)
         widths = [width * _multiple(stage) for stage in range(stages)]
+        self.widths = widths
+        """Channels of each map that ``maps`` returns."""
         self.stages = nn.ModuleList(
             nn.Conv2d(before, after, 4, stride=2, padding=1)
             for before, after in zip([shape[0], *widths[:-1]], widths, strict=True)
@@ -77,11 +79,16 @@ class Discriminator(nn.Module):
             parts.draw_(stage, gain / math.sqrt(fan_in), seed, f"discriminator.stages.{index}")
         self.head.initialize(seed)
 
-    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
-        hidden = images.contiguous(memory_format=torch.channels_last)
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the output of each stage, the finest first."""
+        hidden, found = images.contiguous(memory_format=torch.channels_last), []
         for stage in self.stages:
             hidden = functional.leaky_relu(stage(hidden), SLOPE)
-        logits: Tensor = self.head(hidden.flatten(1), condition)
+            found.append(hidden)
+        return found
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.maps(images)[-1].flatten(1), condition)
         return logits
 
 

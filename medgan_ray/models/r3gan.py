@@ -114,6 +114,8 @@ class Discriminator(nn.Module):
         super().__init__()
         stages = parts.halvings(shape)
         widths = parts.halving_widths(width, stages + 1, CONSTANT_STAGES, GROUP, "r3gan")[::-1]
+        self.widths = list(widths)
+        """Channels of each map that ``maps`` returns."""
         self.image = nn.Conv2d(shape[0], widths[0], 1)
         self.blocks = nn.ModuleList(nn.ModuleList(Block(each) for _ in range(BLOCKS)) for each in widths)
         self.transitions = nn.ModuleList(
@@ -130,12 +132,18 @@ class Discriminator(nn.Module):
         parts.draw_(self.basis, 1 / math.sqrt(math.prod(self.basis.kernel_size)), seed, "discriminator.basis")
         self.head.initialize(seed)
 
-    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
-        hidden = self.image(images)
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the output of the blocks of each stage, the finest first."""
+        hidden, found = self.image(images), []
         for blocks, transition in zip(self.blocks[:-1], self.transitions, strict=True):
-            hidden = transition(_through(blocks, hidden))
+            found.append(_through(blocks, hidden))
+            hidden = transition(found[-1])
         with torch.autocast(images.device.type, enabled=False):  # the smallest stage stays in float32
-            hidden = _through(self.blocks[-1], hidden.to(self.basis.weight.dtype))
+            return [*found, _through(self.blocks[-1], hidden.to(self.basis.weight.dtype))]
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        hidden = self.maps(images)[-1]
+        with torch.autocast(images.device.type, enabled=False):
             features = self.basis(hidden).flatten(1)
         return cast(Tensor, self.head(features, condition))
 

@@ -212,6 +212,8 @@ class Discriminator(nn.Module):
         super().__init__()
         stages = parts.halvings(shape)
         widths = parts.halving_widths(width, stages + 1, CONSTANT_STAGES, 1, "stylegan2")[::-1]
+        self.widths = [*widths[1:], widths[-1]]
+        """Channels of each map that ``maps`` returns."""
         self.image = Convolution(shape[0], widths[0], 1)
         self.blocks = nn.ModuleList(Block(*pair) for pair in itertools.pairwise(widths))
         self.last = Convolution(widths[-1], widths[-1], 3)
@@ -227,12 +229,18 @@ class Discriminator(nn.Module):
         self.features.initialize(seed, "discriminator.features")
         self.head.initialize(seed)
 
-    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
-        hidden = self.image(images.contiguous(memory_format=torch.channels_last))
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the output of each block, and of the convolution that follows, the finest first."""
+        hidden, found = self.image(images.contiguous(memory_format=torch.channels_last)), []
         for block in self.blocks:
             hidden = block(hidden)
+            found.append(hidden)
         with torch.autocast(images.device.type, enabled=False):  # the smallest stage stays in float32
-            hidden = self.last(hidden.to(self.features.weight.dtype))
+            return [*found, self.last(hidden.to(self.features.weight.dtype))]
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        hidden = self.maps(images)[-1]
+        with torch.autocast(images.device.type, enabled=False):
             features = functional.leaky_relu(self.features(hidden.flatten(1)), SLOPE) * GAIN
         return cast(Tensor, self.head(features, condition))
 

@@ -63,12 +63,18 @@ class TrainSettings(Section):
     """Draws of real images that the real-to-real floors are averaged over."""
     logit_adjustment: float = Field(default=1.0, ge=0, le=2)
     """Recognizers: weight of how common a class is; 1 learns classes as if equally common, 0 as they come."""
+    targets: tuple[str, ...] = ()
+    """Recognizers: the label sets that are learned, several for findings side by side; empty: all of the dataset."""
+    coverage: float = Field(default=0.9, ge=0.5, lt=1)
+    """Recognizers: the share of scans whose set of classes is to hold the true one."""
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
     init_from: str = ""
     """Start from the weights of another run, or of a version's folder, wherever names and shapes fit; empty: afresh."""
     freeze_discriminator: int = Field(default=0, ge=0)
     """Earliest layers of a discriminator taken over from a run that stay as they are (FreezeD)."""
+    freeze_trunk: bool = False
+    """Recognizers: train the head alone, on a trunk that comes trained (train.init_from, or efficientnet-lite0)."""
     writers: tuple[str, ...] = ("tensorboard",)
     """Where figures and previews go beside metrics.jsonl: tensorboard, mlflow, wandb, or what a package brings."""
 

@@ -1,22 +1,26 @@
-"""The task ``recognize``: a network that names the class of a scan, of the first label set.
+"""The task ``recognize``: a network that names the class of a scan, in one or several label sets.
 
-The loss is a cross-entropy, its logits adjusted by how common each class is in training, so that the network learns to
+Findings that may stand side by side are label sets of their own, each present or not. The loss is the mean over the
+sets of a cross-entropy, its logits adjusted by how common each class is in training, so that the network learns to
 tell classes apart as if all were equally common and rare ones are not passed over (Menon et al., "Long-tail learning
-via logit adjustment", ICLR 2021). Probabilities are given at the training scans' prevalence. Scans whose class is
-unknown are seen and teach nothing. Augmentation depends on (content digest, seed, position) alone.
+via logit adjustment", ICLR 2021). Probabilities are given at the training scans' prevalence. Where a
+scan's class is unknown, it teaches nothing of that set. Augmentation depends on (content digest, seed, position) alone.
 """
 
 import copy
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medgan_ray.dataset.manifest import Manifest
+from medgan_ray.dataset.manifest import LabelSet, Manifest
 from medgan_ray.dataset.shards import Samples
+from medgan_ray.errors import UsageError, nearest
 from medgan_ray.metrics import classify
 from medgan_ray.metrics.figure import interval
 from medgan_ray.models import catalog, ema
@@ -47,16 +51,26 @@ class RecognizeTask:
         train: TrainSettings,
         augment: AugmentSettings,
         seed: int,
-        counts: tuple[int, ...],
+        counts: Sequence[tuple[int, ...]],
     ) -> None:
-        """Build the network; ``counts`` are the training scans of each class, as often as an epoch sees them."""
+        """Build the network.
+
+        ``counts`` are the training scans of each class of each set of ``targets``, as often as an epoch sees them.
+        """
         self._keys = (manifest.content_digest, seed, "augment", NETWORK)
-        self._classes = manifest.classes
+        self.sets = targets(manifest, train)
+        columns = [manifest.labels.index(each) for each in self.sets]
+        self._shares = [prevalence(each) for each in counts]
+        ends = np.cumsum([0, *(len(each.classes) for each in self.sets)]).tolist()
+        self._parts = [(column, slice(*span)) for column, span in zip(columns, itertools.pairwise(ends), strict=True)]
+        """Of each set its column among the labels, and its place among the logits."""
         shape = Shape(manifest.channels, *manifest.size)
-        network = catalog.build_recognizer(model, shape, len(self._classes), seed)
-        self._shares = prevalence(counts)
-        self._offset = np.log(self._shares).astype(np.float32) * np.float32(train.logit_adjustment)
+        network = catalog.build_recognizer(model, shape, ends[-1], seed)
+        self._offset = np.log(np.concatenate(self._shares)).astype(np.float32) * np.float32(train.logit_adjustment)
         network.offset.copy_(torch.from_numpy(self._offset))
+        if train.freeze_trunk:
+            network.trunk.requires_grad_(False)
+            self.frozen = frozenset(f"trunk.{name}" for name, _ in network.trunk.named_parameters())
         self.networks: dict[str, nn.Module] = {
             NETWORK: network,
             PUBLISHED: copy.deepcopy(network).requires_grad_(False),
@@ -80,13 +94,16 @@ class RecognizeTask:
             values.augment,
             None if noise is None else placement.tensor(noise),
         )
-        labels = torch.from_numpy(share.samples.label[:, 0].astype(np.int64)).to(placement.device)
         with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.autocast):
             logits = self.networks[phase](images)
-        adjusted = logits + placement.tensor(self._offset)
-        loss = functional.cross_entropy(adjusted, labels, ignore_index=UNKNOWN, reduction="sum")
-        right = (logits.detach().argmax(1) == labels).sum()
-        return {"loss": loss / share.global_batch, "accuracy": right / share.global_batch}
+        adjusted, known = logits + placement.tensor(self._offset), share.samples.label.astype(np.int64)
+        loss, right = logits.new_zeros(()), logits.new_zeros(())
+        for column, span in self._parts:
+            labels = torch.from_numpy(known[:, column]).to(placement.device)
+            loss = loss + functional.cross_entropy(adjusted[:, span], labels, ignore_index=UNKNOWN, reduction="sum")
+            right = right + (logits[:, span].detach().argmax(1) == labels).sum()
+        among = share.global_batch * len(self._parts)
+        return {"loss": loss / among, "accuracy": right / among}
 
     def after_step(self, values: Values) -> None:
         """Move the averaged network."""
@@ -94,44 +111,67 @@ class RecognizeTask:
 
     @torch.no_grad()
     def answers(self, samples: Samples) -> NDArray[np.float32]:
-        """Return the averaged network's logits [n, K], in batches of one size."""
+        """Return the averaged network's logits [n, K], those of one set after another, in batches of one size."""
         parts = []
         for start in range(0, len(samples), BATCH):
             stored = samples.image[start : start + BATCH]
             padding = ((0, BATCH - len(stored)), (0, 0), (0, 0), (0, 0))
             logits = self.networks[PUBLISHED](self._placement.images(np.pad(stored, padding)))
             parts.append(logits.float().cpu().numpy()[: len(stored)])
-        return np.concatenate(parts) if parts else np.empty((0, len(self._classes)), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, len(self._offset)), np.float32)
 
     def not_applicable(self, known: Samples) -> str:
-        """Say how many scans and classes there are, if they are too few."""
-        labels = known.label[known.label[:, 0] != UNKNOWN, 0]
-        present = len(np.unique(labels))
-        if len(labels) >= FEWEST and present > 1:
-            return ""
-        held = f"{present} class{'es' if present != 1 else ''}"
-        return f"holds {len(labels)} labeled scans of {held}, figures need {FEWEST} of 2"
+        """Say how many scans and classes there are, if they are too few in every set."""
+        why = [_too_few(known.label[:, column]) for column, _ in self._parts]
+        return "" if "" in why else why[0]
 
     def figures(self, answers: NDArray[np.float32], known: Samples) -> dict[str, float]:
         """Return the figures of logits [n, K]: ``score`` is the cross-entropy, each class weighted alike.
 
         ``majority_accuracy`` is that of whoever always names the commonest class of the training scans, whose balanced
-        accuracy is one by the number of classes.
+        accuracy is one by the number of classes. Of several sets, each one's figures stand behind its name
+        (``SET.auroc``), and ``score`` is their mean.
         """
-        rows = known.label[:, 0] != UNKNOWN
-        labels, groups = known.label[rows, 0].astype(np.int64), _groups(known.subject[rows])
+        each = {}
+        for index, (column, span) in enumerate(self._parts):
+            if not _too_few(known.label[:, column]):
+                each[self.sets[index].name] = self._figures_of(index, answers[:, span], known.label[:, column], known)
+        if len(self._parts) == 1:
+            return next(iter(each.values()))
+        named = {f"{name}.{key}": value for name, found in each.items() for key, value in found.items()}
+        return {**named, "score": float(np.mean([found["score"] for found in each.values()]))}
+
+    def _figures_of(
+        self, index: int, answers: NDArray[np.float32], known_labels: NDArray[np.int32], known: Samples
+    ) -> dict[str, float]:
+        """Return the figures of one set."""
+        rows, shares = known_labels != UNKNOWN, self._shares[index]
+        labels, groups = known_labels[rows].astype(np.int64), _groups(known.subject[rows])
         logits = answers[rows].astype(np.float64)
-        probabilities = _softmax(logits + self._offset)
-        equally = classify.at_prevalence(probabilities, 1 / self._shares)
+        probabilities: NDArray[np.float64] = softmax(logits + self._offset[self._parts[index][1]], axis=1)
+        equally = classify.at_prevalence(probabilities, 1 / shares)
         decided = logits.argmax(1)
         found = {"score": classify.balanced_cross_entropy(equally, labels)}
-        found |= classify.values(probabilities, decided, labels, self._classes)
+        found |= classify.values(probabilities, decided, labels, self.sets[index].classes)
         found["balanced_accuracy_low"], found["balanced_accuracy_high"] = interval(
             lambda drawn: classify.balanced_accuracy(decided[drawn], labels[drawn]), groups, name=classify.PAIRED
         )
         found["cross_entropy"] = classify.cross_entropy(probabilities, labels)
-        found["majority_accuracy"] = float((labels == int(np.argmax(self._shares))).mean())
+        found["majority_accuracy"] = float((labels == int(np.argmax(shares))).mean())
         return found
+
+
+def targets(manifest: Manifest, train: TrainSettings) -> tuple[LabelSet, ...]:
+    """Return the label sets that are learned: those of ``train.targets``, or all that the dataset has.
+
+    Raises:
+        UsageError: for a name that the dataset doesn't know.
+    """
+    known = {each.name: each for each in manifest.labels}
+    for name in train.targets:
+        if name not in known:
+            raise UsageError(f"no label set {name!r}", "train.targets", nearest(name, known))
+    return tuple(known[name] for name in train.targets) or manifest.labels
 
 
 def prevalence(counts: tuple[int, ...]) -> NDArray[np.float64]:
@@ -141,10 +181,14 @@ def prevalence(counts: tuple[int, ...]) -> NDArray[np.float64]:
     return shares
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
-    return probabilities
+def _too_few(labels: NDArray[np.int32]) -> str:
+    """Return why figures on scans with these labels would mean nothing, as what a split does; empty where they may."""
+    known = labels[labels != UNKNOWN]
+    present = len(np.unique(known))
+    if len(known) >= FEWEST and present > 1:
+        return ""
+    held = f"{present} class{'es' if present != 1 else ''}"
+    return f"holds {len(known)} labeled scans of {held}, figures need {FEWEST} of 2"
 
 
 def _groups(subjects: NDArray[np.int32]) -> NDArray[np.int64]:

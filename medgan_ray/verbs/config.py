@@ -75,8 +75,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _network_fits_the_task(self) -> Self:
-        if (self.model.name in RECOGNIZERS) != (self.task == "recognize"):
-            known = RECOGNIZERS if self.task == "recognize" else names()
+        known = RECOGNIZERS if self.task == "recognize" else names()
+        if self.model.name not in known:
             raise ValueError(f"model.name={self.model.name} is no network for task={self.task}: {', '.join(known)}")
         return self
 

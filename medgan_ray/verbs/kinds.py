@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from medgan_ray.artifacts.runs import WALK
 from medgan_ray.dataset.batches import Dataset
-from medgan_ray.dataset.manifest import Manifest
+from medgan_ray.dataset.manifest import LabelSet, Manifest
 from medgan_ray.errors import UsageError
-from medgan_ray.models import catalog
+from medgan_ray.models import catalog, lite0
 from medgan_ray.models.catalog import Shape
 from medgan_ray.store import open_store
 from medgan_ray.tasks import presets
@@ -22,7 +22,13 @@ WALK_FRAME_MS, WALK_BYTES = 80, 2_000_000
 
 
 class Kind(Protocol):
-    """One task, as training asks about it."""
+    """One task, as training asks about it.
+
+    Attributes:
+        whenever_it_ends: whether ``finish`` also belongs to a run that stops before all images are seen.
+    """
+
+    whenever_it_ends: bool
 
     def check(self, options: Config, dataset: Dataset) -> None:
         """Refuse options that this task can't follow on this dataset, by a UsageError."""
@@ -39,8 +45,11 @@ class Kind(Protocol):
     def rule(self, options: Config) -> "Rule | None":
         """Return how the augmentation adapts; None where it follows its schedule."""
 
-    def finish(self, run: str) -> None:
-        """Add to a complete run what shows its model."""
+    def labels(self, options: Config, manifest: Manifest) -> tuple[LabelSet, ...]:
+        """Return the label sets that the model knows."""
+
+    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
+        """Add to a run what shows its model, or what makes its answers mean something."""
 
 
 def of(task: str) -> Kind:
@@ -50,6 +59,8 @@ def of(task: str) -> Kind:
 
 class Generating:
     """Generators: adaptive augmentation, and a walk through the best one's latent space."""
+
+    whenever_it_ends = False
 
     def check(self, options: Config, dataset: Dataset) -> None:
         """Refuse to freeze layers that nothing has trained."""
@@ -85,7 +96,11 @@ class Generating:
         target = augment.target if augment.target is not None else RELATIVE_TARGET if relative else SIGN_TARGET
         return Rule("r_v" if relative else "r_t", target, augment.speed_images, augment.probability)
 
-    def finish(self, run: str) -> None:
+    def labels(self, options: Config, manifest: Manifest) -> tuple[LabelSet, ...]:
+        """Return all."""
+        return manifest.labels
+
+    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
         """Draw a walk through the best model's latent space: as many walkers as make a small GIF."""
         from medgan_ray.inference.model import load_model
         from medgan_ray.inference.walk import walk
@@ -98,19 +113,29 @@ class Generating:
 
 
 class Recognizing:
-    """Recognizers of the classes of the first label set."""
+    """Recognizers of the classes of one or several label sets: calibrated when they end."""
+
+    whenever_it_ends = True
 
     def check(self, options: Config, dataset: Dataset) -> None:
         """Refuse a dataset with fewer than two classes to learn, and what only generators can."""
-        counts = dataset.split("train").class_counts(len(dataset.manifest.classes))
-        if sum(count > 0 for count in counts) < 2:
-            what = f"training scans of {sum(count > 0 for count in counts)} classes"
+        for each, counts in zip(self.labels(options, dataset.manifest), _counts(options, dataset), strict=True):
+            present = sum(count > 0 for count in counts)
+            if present < 2:
+                what = f"training scans of {present} classes of {each.name!r}"
+                raise UsageError(what, dataset.store.uri, "a recognizer learns 2 at least: see ingest.labels")
+        if not dataset.manifest.labels:
+            what = "training scans of 0 classes"
             raise UsageError(what, dataset.store.uri, "a recognizer learns 2 at least: see ingest.labels")
         if options.augment.control == "adaptive":
             raise UsageError("adaptive augmentation of a recognizer", "augment.control", "set augment.control=schedule")
-        for name in ("init_from", "freeze_discriminator"):
-            if getattr(options.train, name):
-                raise UsageError("a recognizer starts afresh", f"train.{name}", "leave it out")
+        train = options.train
+        if train.freeze_discriminator:
+            raise UsageError(
+                "a recognizer has no discriminator", "train.freeze_discriminator", "see train.freeze_trunk"
+            )
+        if train.freeze_trunk and not train.init_from and options.model.name != lite0.NAME:
+            raise UsageError("a frozen trunk that nothing has trained", "train.freeze_trunk", "set train.init_from")
 
     def settled(self, options: Config, manifest: Manifest) -> Config:
         """Fill in the network's width; a recognizer has no penalty."""
@@ -119,24 +144,44 @@ class Recognizing:
 
     def recipe(self, options: Config) -> str:
         """Tell network and width."""
-        return f"{options.model.name}, {options.model.recognizer_width} wide"
+        width = f", {options.model.recognizer_width} wide" if options.model.recognizer_width else ""
+        return f"{options.model.name}{width}{', trunk frozen' if options.train.freeze_trunk else ''}"
+
+    def labels(self, options: Config, manifest: Manifest) -> tuple[LabelSet, ...]:
+        """Return those that are learned."""
+        from medgan_ray.tasks.recognize import targets
+
+        return targets(manifest, options.train)
 
     def build(self, options: Config, dataset: Dataset) -> Task:
         """Build the recognizer."""
         from medgan_ray.tasks.recognize import RecognizeTask
 
-        counts = dataset.split("train").class_counts(len(dataset.manifest.classes))
-        if options.data.balance == "classes":
-            counts = (1,) * len(counts)
         model, train, augment = options.model, options.train, options.augment
+        counts = _counts(options, dataset)
         return RecognizeTask(dataset.manifest, model, train, augment, options.seed, counts)
 
     def rule(self, options: Config) -> "Rule | None":
         """Follow the schedule."""
         return None
 
-    def finish(self, run: str) -> None:
-        """Add nothing."""
+    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
+        """Calibrate the best recognizer on the val split."""
+        from medgan_ray.inference.calibrating import calibrate_run
+
+        calibrate_run(run, dataset, options.train.coverage)
+
+
+def _counts(options: Config, dataset: Dataset) -> list[tuple[int, ...]]:
+    """Return the training scans of each class of each set that is learned, as often as an epoch sees them."""
+    manifest, split = dataset.manifest, dataset.split("train")
+    found = []
+    for each in Recognizing().labels(options, manifest):
+        column = manifest.labels.index(each)
+        counts = split.class_counts(len(each.classes), column)
+        balanced = options.data.balance == "classes" and column == 0
+        found.append(tuple(min(count, 1) for count in counts) if balanced else counts)
+    return found
 
 
 _KINDS: dict[str, Kind] = {"generate": Generating(), "recognize": Recognizing()}

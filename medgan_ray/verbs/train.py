@@ -14,6 +14,7 @@ from medgan_ray import __version__
 from medgan_ray.artifacts import runs
 from medgan_ray.config import Section
 from medgan_ray.dataset.batches import Dataset, open_dataset
+from medgan_ray.dataset.manifest import LabelSet
 from medgan_ray.engine import writers
 from medgan_ray.errors import InputError, Interrupted, ShardSkipped, UsageError
 from medgan_ray.host import Host, LocalHost
@@ -115,8 +116,9 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     started = time.monotonic()
     with interruptible(host) as stoppable:
         outcome = loop.run(task, opened, plan, store, stoppable)
-    if outcome.complete and host.rank == 0:
-        kind.finish(run)
+    ended = outcome.complete or (kind.whenever_it_ends and store.exists(runs.BEST))
+    if host.rank == 0 and ended and not stoppable.interrupted:
+        kind.finish(run, opened, options)
     if stoppable.interrupted and not outcome.complete:
         raise Interrupted(f"stopped at {outcome.images} images", run, "the same command goes on from here")
     return TrainResult(
@@ -140,6 +142,7 @@ def _check(dataset: Dataset, options: Config) -> None:
 
 def _facts(dataset: Dataset, options: Config) -> dict[str, Any]:
     manifest = dataset.manifest
+    labels = kinds.of(options.task).labels(options, manifest)
     return {
         "task": options.task,
         "model": options.model.model_dump(mode="json"),
@@ -147,10 +150,18 @@ def _facts(dataset: Dataset, options: Config) -> dict[str, Any]:
         "size": manifest.size,
         "modality": manifest.modality,
         "intensity": manifest.intensity,
-        "labels": manifest.labels,
-        "class_counts": dataset.split("train").class_counts(len(manifest.classes)),
+        "labels": labels,
+        "class_counts": _class_counts(dataset, labels),
         "spacing": manifest.spacing,
+        "recipe": manifest.recipe,
         "content_digest": manifest.content_digest,
         "manifest": dataset.sha256,
         "code_version": __version__,
     }
+
+
+def _class_counts(dataset: Dataset, labels: tuple[LabelSet, ...]) -> tuple[int, ...]:
+    """Return the training scans of each class of the first of these label sets."""
+    if not labels:
+        return ()
+    return dataset.split("train").class_counts(len(labels[0].classes), dataset.manifest.labels.index(labels[0]))

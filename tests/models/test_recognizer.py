@@ -24,7 +24,7 @@ def test_any_channels_and_sizes_are_taken(shape):
 def test_weights_are_a_function_of_the_seed_and_a_fresh_network_prefers_nothing():
     first, again, other = built(seed=1), built(seed=1), built(seed=2)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(first.parameters(), again.parameters(), strict=True))
-    assert not torch.equal(first.stem.weight, other.stem.weight)
+    assert not torch.equal(first.trunk.stem.weight, other.trunk.stem.weight)
     assert torch.equal(first(torch.rand(2, 1, 32, 32)), torch.zeros(2, 3))
 
 

@@ -25,7 +25,7 @@ def split(tmp_path_factory):
 
 def made(split, counts=(20, 20, 20), augment=NOISY, **train):
     settings = TrainSettings(precision="float64", **train)
-    task = RecognizeTask(split.dataset.manifest, MODEL, settings, augment, 0, counts)
+    task = RecognizeTask(split.dataset.manifest, MODEL, settings, augment, 0, (counts,))
     for network in task.networks.values():
         torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(1))
     return task

@@ -87,7 +87,8 @@ def test_what_a_recognizer_cannot_follow_is_refused_before_there_is_a_run(datase
         (str(tmp_path / "plain"), {}, "training scans of 0 classes"),
         (str(tmp_path / "one"), {}, "training scans of 1 classes"),
         (dataset, {"augment": {"control": "adaptive"}}, r"augment\.control"),
-        (dataset, {"train": {"init_from": "somewhere"}}, r"starts afresh \(train\.init_from\)"),
+        (dataset, {"train": {"freeze_trunk": True}}, r"set train\.init_from"),
+        (dataset, {"train": {"targets": ["finding"]}}, r"no label set 'finding' \(train\.targets\)"),
         (dataset, {"model": {"recognizer_width": 9}}, "multiple of 8"),
     ]
     for where, options, message in refused:
@@ -96,15 +97,48 @@ def test_what_a_recognizer_cannot_follow_is_refused_before_there_is_a_run(datase
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_discriminator_becomes_a_trunk(dataset, tmp_path, freeze):
+    """Its maps are those of the run that it comes from, and stay so where they are frozen."""
+    gan = {"batch": 8, "images": 16, "model": {"name": "dcgan", "latent": 8, "discriminator_width": 8}, "train": TRAIN}
+    train(dataset, str(tmp_path / "gan"), gan)
+    taken = {**TRAIN, "init_from": str(tmp_path / "gan"), "freeze_trunk": freeze}
+    config = {"model": {"name": "dcgan", "recognizer_width": 8}, "train": taken}
+    train(dataset, str(tmp_path / "run"), {**SMALL, "images": 24, **config})
+    donor = checkpoints.newest(open_store(str(tmp_path / "gan")), print).tensors
+    mine = checkpoints.newest(open_store(str(tmp_path / "run")), print).tensors
+    for name in ("stages.0.weight", "stages.2.bias"):
+        moved = (donor[f"networks/discriminator/{name}"] - mine[f"networks/recognizer/trunk.{name}"]).abs().max()
+        assert moved == 0 if freeze else 0 < moved < 0.01
+    assert mine["networks/recognizer/head.weight"].any()
+    with pytest.raises(UsageError, match="no weight fits the recognizer"):
+        train(dataset, str(tmp_path / "wide"), {**SMALL, **config, "model": {"name": "dcgan", "recognizer_width": 24}})
+
+
+def test_findings_side_by_side_are_learned_together(tmp_path):
+    """Two label sets, of which the second is what a disk's side shows."""
+    data = str(tmp_path / "data")
+    write_dataset(data, classes=("a", "b"), counts={"train": 60, "val": 40, "test": 40}, sides=True)
+    result = train(data, str(tmp_path / "run"), SMALL)
+    assert {"label.auroc", "side.sensitivity_left", "score"} <= result.figures.keys()
+    weights, card = read_model(open_store(str(tmp_path / "run")).child("best"))
+    assert [each.name for each in card.labels] == ["label", "side"] and weights["head.weight"].shape[0] == 4
+    alone = {**SMALL, "train": {**TRAIN, "targets": ["side"]}}
+    result = train(data, str(tmp_path / "alone"), alone)
+    _, card = read_model(open_store(str(tmp_path / "alone")).child("best"))
+    assert "auroc" in result.figures and card.labels[0].classes == ("left", "right")
+
+
 def test_each_task_has_its_own_network(dataset, tmp_path):
     assert Config.of({"task": "recognize"}).model.name == "residual"
     assert Config.of({"task": "recognize", "model.latent": 9}).model.name == "residual"
     assert Config.of({}).model.name == "dcgan"
     again = Config.of(Config.of({"task": "recognize"}).model_dump(mode="json"))
     assert again.model.name == "residual"
-    for options in ({"task": "recognize", "model.name": "dcgan"}, {"model.name": "residual"}):
+    assert Config.of({"task": "recognize", "model.name": "dcgan"}).model.name == "dcgan"
+    for name in ("residual", "efficientnet-lite0"):
         with pytest.raises(UsageError, match="is no network for task="):
-            Config.of(options)
+            Config.of({"model.name": name})
 
 
 def test_classes_that_are_sampled_alike_are_learned_as_equally_common(tmp_path):
