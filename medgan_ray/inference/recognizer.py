@@ -71,6 +71,7 @@ class Recognizer:
         uri: where it was opened.
         card: its description; its labels are the sets that it names.
         calibration: what its answers were calibrated with; None before training has ended.
+        network: trunk and head.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Recognizer:
         except RuntimeError:
             raise InputError("weights are of another network", uri, "train or publish again") from None
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.to(self._device).eval().requires_grad_(False)
+        self.network = network.to(self._device).eval().requires_grad_(False)
         self._offset = network.offset.cpu().numpy().astype(np.float64)
         self.calibration: Calibration | None = fitted[0] if fitted else None
         kept = fitted[1] if fitted else {}
@@ -134,14 +135,32 @@ class Recognizer:
         for start in range(0, len(self._fitting(images)), BATCH):
             with torch.inference_mode():
                 pixels = self._pixels(images[start : start + BATCH])
-                found = self._network.described(pixels)
-                answer = self._network.head(self._network.seen(found))
+                found = self.network.described(pixels)
+                answer = self.network.head(self.network.seen(found))
             count = len(images[start : start + BATCH])
             logits.append(answer.cpu().numpy()[:count])
             described.append(found.cpu().numpy()[:count])
         if not logits:
             return np.empty((0, self._ends[-1]), np.float32), np.empty((0, 0), np.float32)
         return np.concatenate(logits), np.concatenate(described)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self._device
+
+    def lead(self, pixels: Tensor, index: int) -> Tensor:
+        """Return how far each class of a label set leads all others together, in nats of log-odds, [B, K].
+
+        Args:
+            pixels: [B, C, H, W] in [-1, 1], on ``device``.
+            index: of the label set.
+        """
+        ends = [0, *self._ends]
+        logits: Tensor = self.network(pixels)[:, ends[index] : ends[index + 1]]
+        alone = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+        others: Tensor = logits[:, None, :].masked_fill(alone, -torch.inf).logsumexp(2)
+        return logits - others
 
     def parts(self, logits: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         """Return the logits of each label set, [n, K]."""
