@@ -7,10 +7,11 @@ RUN/result.json  what training gave, once it is complete
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from medgan_ray import __version__
-from medgan_ray.config import differences, json_object
+from medgan_ray.config import differences, json_object, merge
 from medgan_ray.dataset.manifest import canonical
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.store import Store
@@ -21,7 +22,9 @@ RESULT = "result.json"
 WALK = "previews/walk.gif"
 
 
-def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str]) -> bool:
+def begin(
+    run: Store, config: dict[str, Any], manifest: str, free: frozenset[str], defaults: Mapping[str, Any] | None = None
+) -> bool:
     """Write ``run.json``, or check that the one that is there asks for the same; say whether the run is new.
 
     Args:
@@ -29,6 +32,7 @@ def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str
         config: the effective configuration.
         manifest: digest of the dataset's manifest.
         free: dotted keys that may differ when a run goes on.
+        defaults: what options stand at that are newer than the run that is there.
 
     Raises:
         UsageError: if the run was begun with another configuration or on another dataset.
@@ -38,7 +42,7 @@ def begin(run: Store, config: dict[str, Any], manifest: str, free: frozenset[str
     old = read(run)
     if old["manifest"] != manifest:
         raise UsageError("this run was begun on another dataset", run.uri, "give the run another name")
-    different = sorted(differences(old["config"], config, free))
+    different = sorted(differences(merge(defaults or {}, old["config"]), config, free))
     if different:
         raise UsageError(f"this run was begun with another {different[0]}", run.uri, "give the run another name")
     return False

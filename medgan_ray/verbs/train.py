@@ -78,7 +78,8 @@ def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = No
     writers.check(options.train.writers, store)
     asked = options.model_dump(mode="json")
     asked["train"] |= first_weights.record(store, options, lambda: kind.build(options, opened))
-    new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, _FREE)
+    defaults = Config.of({"task": options.task}).model_dump(mode="json")
+    new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, _FREE, defaults)
     done = None if new else runs.read_json(store, runs.RESULT)
     if not done or done["images"] < options.images:
         return None

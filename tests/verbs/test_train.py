@@ -58,3 +58,15 @@ def test_what_was_asked_is_recorded_whole(tmp_path):
     asked = json.loads((tmp_path / "run" / "run.json").read_text())
     assert asked["config"]["train"]["lr"] == 0.001 and asked["config"]["model"]["latent"] == 8
     assert asked["code_version"] and len(asked["manifest"]) == 64
+
+
+def test_a_run_from_before_an_option_was_there_goes_on_where_that_stands_at_its_default(tmp_path):
+    data, run = str(tmp_path / "data"), tmp_path / "run"
+    write_dataset(data)
+    begin(data, str(run), SMALL)
+    asked = json.loads((run / "run.json").read_text())
+    del asked["config"]["train"]["most_rollbacks"]
+    (run / "run.json").write_text(json.dumps(asked))
+    assert begin(data, str(run), SMALL) is None
+    with pytest.raises(UsageError, match=r"begun with another train\.most_rollbacks"):
+        begin(data, str(run), {**SMALL, "train": {**SMALL["train"], "most_rollbacks": 1}})
