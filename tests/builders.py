@@ -19,10 +19,12 @@ def write_dataset(
     classes: tuple[str, ...] = (),
     shard_bytes: int = 0,
     sides: bool = False,
+    pairs: bool = False,
 ) -> Manifest:
     """Write bright disks of random place and radius on a dark ground; return the manifest.
 
-    Classes come in turn, which nothing shows; ``sides`` adds a label set that the picture does show.
+    Classes come in turn, which nothing shows; ``sides`` adds a label set that the picture does show; ``pairs``
+    adds a second image of each, its negative.
     """
     counts = counts or COUNTS
     store, draw = open_store(uri), np.random.default_rng(7)
@@ -40,6 +42,7 @@ def write_dataset(
             subject=np.arange(seen, seen + count, dtype=np.int32),
             attribute=np.zeros((count, 0), np.int16),
             spacing=np.full((count, 2), np.nan, np.float32),
+            pair=(65535 - (values.clip(0, 1) * 65535).astype(np.uint16))[:, None] if pairs else None,
         )
         writer = ShardWriter(store, split, "recipe", shard_bytes or 64 * 2**20)
         writer.add(samples)

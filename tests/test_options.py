@@ -19,7 +19,8 @@ train.loss train.lr train.lr_final train.beta2 train.beta2_final train.gamma tra
 train.ema_share
 train.penalty_every train.checkpoint_images train.keep_checkpoints train.keep_every
 train.micro_batch train.most_rollbacks train.log_images train.figure_samples
-train.floor_draws train.logit_adjustment train.targets train.coverage train.precision train.init_from
+train.floor_draws train.logit_adjustment train.targets train.coverage
+train.given train.head train.noise_sd train.dose train.precision train.init_from
 train.freeze_discriminator train.freeze_trunk train.writers
 augment.probability augment.control augment.target augment.speed_images
 augment.shift augment.flip augment.rotate_degrees augment.scale

@@ -59,6 +59,8 @@ class Description(Section):
     class_counts: tuple[int, ...] = ()
     """Training scans of each class of the first label set."""
     spacing: tuple[float, ...] | None = None
+    translation: dict[str, Any] = Field(default_factory=dict)
+    """Of a translator ``given``, ``head``, ``noise_sd`` and ``dose`` of the ``train`` section."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """How ingest made samples of scans: see ``Manifest.recipe``."""
     weights: str

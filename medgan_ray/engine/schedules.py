@@ -32,4 +32,5 @@ def values(train: TrainSettings, augment: float, images: int, total: int, batch:
         gamma=cosine(train.gamma, train.gamma_final, images, burn_in),
         ema_beta=ema_beta(batch, train.ema_share * images),
         augment=cosine(0.0, augment, images, burn_in),
+        progress=images / total,
     )

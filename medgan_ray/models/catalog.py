@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medgan_ray.config import Section
 from medgan_ray.errors import UsageError, nearest
-from medgan_ray.models import dcgan, lite0, r3gan, recognizer, stylegan2
+from medgan_ray.models import dcgan, lite0, r3gan, recognizer, stylegan2, translator
 
 ENTRY_POINTS = "medgan_ray.models"
 
@@ -28,7 +28,8 @@ class ModelSettings(Section):
 
     name: str = "dcgan"
     """Network: dcgan (small budgets, CPUs), r3gan (GPUs), stylegan2 (truncation), or one that a package brings. With
-    task=recognize: residual, efficientnet-lite0 (an extra), or the discriminator of dcgan, r3gan or stylegan2."""
+    task=recognize: residual, efficientnet-lite0 (an extra), or the discriminator of dcgan, r3gan or stylegan2. With
+    task=translate: unet."""
     latent: int = pydantic.Field(64, ge=1, le=4096)
     """Length of the noise vector."""
     generator_width: int | None = pydantic.Field(None, ge=1, le=4096)
@@ -41,7 +42,7 @@ class ModelSettings(Section):
     @pydantic.field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        known = dict.fromkeys((*names(), *RECOGNIZERS))
+        known = dict.fromkeys((*names(), *RECOGNIZERS, *TRANSLATORS))
         if name not in known:
             raise ValueError(nearest(name, known))
         return name
@@ -106,6 +107,27 @@ def build_recognizer(settings: ModelSettings, shape: Shape, outputs: int, seed: 
     network = made(settings.recognizer_width or preset, shape, outputs)
     network.initialize(seed)
     return network
+
+
+def build_translator(
+    settings: ModelSettings, given: translator.Given, shape: Shape, seed: int
+) -> translator.Translator:
+    """Return the translator that ``settings`` name, on the CPU, weights a pure function of the arguments."""
+    with torch.device("meta"):
+        network = translator.Translator(given, shape.channels, settings.generator_width or TRANSLATORS[settings.name])
+    network.to_empty(device="cpu")
+    network.initialize(seed)
+    return network
+
+
+def build_critic(settings: ModelSettings, shape: Shape, seed: int) -> nn.Module:
+    """Return the discriminator of translations, ``(images [B, C, H, W], condition [B, 0])`` to logits [B]."""
+    return _BUILT_IN["dcgan"].build(settings, shape, 0, seed).discriminator
+
+
+def settled_translator(settings: ModelSettings) -> ModelSettings:
+    """Return the settings with the width that null stands for."""
+    return settings.model_copy(update={"generator_width": settings.generator_width or TRANSLATORS[settings.name]})
 
 
 def settled_recognizer(settings: ModelSettings) -> ModelSettings:
@@ -225,6 +247,8 @@ def _lite0(width: int, shape: Shape, outputs: int) -> recognizer.Recognizer:
     return recognizer.Recognizer(lite0.Lite0(), outputs)
 
 
+TRANSLATORS: Mapping[str, int] = {"unet": 32}
+"""Of each translator the width that null stands for: channels at full size."""
 MakeRecognizer = Callable[[int, Shape, int], recognizer.Recognizer]
 """(width, 0 for the network's own; shape; outputs) to a network whose weights are yet to be drawn."""
 RECOGNIZERS: Mapping[str, tuple[MakeRecognizer, int]] = {

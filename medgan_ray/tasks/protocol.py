@@ -17,6 +17,7 @@ from medgan_ray.config import Section
 from medgan_ray.dataset.shards import Samples
 from medgan_ray.errors import nearest
 from medgan_ray.host import writer_names
+from medgan_ray.models.translator import Given
 
 PUBLISHED = "average"
 """Of a task's networks the one that is judged and published: the running average of what is trained."""
@@ -67,6 +68,14 @@ class TrainSettings(Section):
     """Recognizers: the label sets that are learned, several for findings side by side; empty: all of the dataset."""
     coverage: float = Field(default=0.9, ge=0.5, lt=1)
     """Recognizers: the share of scans whose set of classes is to hold the true one."""
+    given: Given = "pair"
+    """Translators: what is given of the image to be made; a pair's first, or one coarser, noisier, with a hole."""
+    head: Literal["faithful", "realistic"] = "faithful"
+    """Translators: right values alone, or also a discriminator's idea of how scans look, never to be measured on."""
+    noise_sd: float = Field(default=25.0, gt=0)
+    """Translators: deviation of the noise to be taken away (given=noise), or of scans' own (dose), in their unit."""
+    dose: float = Field(default=0.25, gt=0, lt=1)
+    """Translators: share of the dose that given=dose simulates."""
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
     init_from: str = ""
@@ -98,6 +107,8 @@ class Values:
     gamma: float
     ema_beta: float
     augment: float
+    progress: float = 0.0
+    """Share of all images that have been seen."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from medgan_ray.evaluate.settings import EvaluateSettings
 from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.split import SplitSettings
 from medgan_ray.models.augment import AugmentSettings
-from medgan_ray.models.catalog import RECOGNIZERS, ModelSettings, names
+from medgan_ray.models.catalog import RECOGNIZERS, TRANSLATORS, ModelSettings, names
 from medgan_ray.tasks.protocol import TrainSettings
 
 FREE_WHEN_RESUMED = frozenset(
@@ -32,8 +32,8 @@ FREE_WHEN_RESUMED = frozenset(
     }
 )
 """What may differ when the same run goes on: it places or prolongs the run, and does not change what it computes."""
-RECOGNIZER = "residual"
-"""The network of task=recognize, where none is named."""
+NETWORKS = {"recognize": "residual", "translate": "unet"}
+"""The network of a task, where none is named."""
 
 
 class Config(Section):
@@ -51,8 +51,8 @@ class Config(Section):
     """Training processes, or the fewest and the most of an elastic run; more than one are placed by Ray."""
     time_limit_s: float = Field(default=0, ge=0)
     """Stop at a checkpoint after this many seconds; 0: no limit. Schedules never depend on it."""
-    task: Literal["generate", "recognize"] = "generate"
-    """What is trained: a generator of scans, or a recognizer of their classes."""
+    task: Literal["generate", "translate", "recognize"] = "generate"
+    """What is trained: a generator of scans, a translator of one image to another, or a recognizer of classes."""
     ingest: IngestSettings = IngestSettings()
     split: SplitSettings = SplitSettings()
     data: DataSettings = DataSettings()
@@ -66,16 +66,17 @@ class Config(Section):
     @classmethod
     def _network_of_the_task(cls, values: Any) -> Any:
         """Let the default network be one of the task's."""
-        if not isinstance(values, Mapping) or values.get("task") != "recognize":
+        network = NETWORKS.get(str(values.get("task"))) if isinstance(values, Mapping) else None
+        if not network:
             return values
         model = values.get("model", {})
         if not isinstance(model, Mapping) or "name" in model:
             return values
-        return {**values, "model": {"name": RECOGNIZER, **model}}
+        return {**values, "model": {"name": network, **model}}
 
     @model_validator(mode="after")
     def _network_fits_the_task(self) -> Self:
-        known = RECOGNIZERS if self.task == "recognize" else names()
+        known = {"recognize": tuple(RECOGNIZERS), "translate": tuple(TRANSLATORS)}.get(self.task, names())
         if self.model.name not in known:
             raise ValueError(f"model.name={self.model.name} is no network for task={self.task}: {', '.join(known)}")
         return self

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from medgan_ray.artifacts.runs import WALK
 from medgan_ray.dataset.batches import Dataset
 from medgan_ray.dataset.manifest import LabelSet, Manifest
@@ -172,6 +174,55 @@ class Recognizing:
         calibrate_run(run, dataset, options.train.coverage)
 
 
+class Translating:
+    """Translators of one image to another."""
+
+    whenever_it_ends = False
+
+    def check(self, options: Config, dataset: Dataset) -> None:
+        """Refuse what only generators and recognizers can."""
+        train = options.train
+        if options.augment.control == "adaptive":
+            raise UsageError("adaptive augmentation of a translator", "augment.control", "set augment.control=schedule")
+        for name in ("init_from", "freeze_discriminator", "freeze_trunk"):
+            if getattr(train, name):
+                raise UsageError("a translator starts afresh", f"train.{name}", "leave it out")
+        if train.given == "pair" and len(dataset.split("train")) and not _pairs(dataset):
+            raise UsageError("the dataset holds no pairs", "train.given", "ingest pairs, or set it to down2, noise, …")
+
+    def settled(self, options: Config, manifest: Manifest) -> Config:
+        """Fill in the network's width and the weight of the penalty."""
+        shape = Shape(manifest.channels, *manifest.size)
+        train = presets.settled(options.train, shape)
+        return options.model_copy(update={"model": catalog.settled_translator(options.model), "train": train})
+
+    def recipe(self, options: Config) -> str:
+        """Tell network, width, and what is made of what."""
+        train = options.train
+        return f"{options.model.name}, {options.model.generator_width} wide, given {train.given}, {train.head}"
+
+    def labels(self, options: Config, manifest: Manifest) -> tuple[LabelSet, ...]:
+        """Return none: a translator looks at pixels alone."""
+        return ()
+
+    def build(self, options: Config, dataset: Dataset) -> Task:
+        """Build the translator."""
+        from medgan_ray.tasks.translate import TranslateTask
+
+        return TranslateTask(dataset.manifest, options.model, options.train, options.augment, options.seed)
+
+    def rule(self, options: Config) -> "Rule | None":
+        """Follow the schedule."""
+        return None
+
+    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
+        """Add nothing."""
+
+
+def _pairs(dataset: Dataset) -> bool:
+    return dataset.split("train").take(np.zeros(1, np.int64)).pair is not None
+
+
 def _counts(options: Config, dataset: Dataset) -> list[tuple[int, ...]]:
     """Return the training scans of each class of each set that is learned, as often as an epoch sees them."""
     manifest, split = dataset.manifest, dataset.split("train")
@@ -184,4 +235,4 @@ def _counts(options: Config, dataset: Dataset) -> list[tuple[int, ...]]:
     return found
 
 
-_KINDS: dict[str, Kind] = {"generate": Generating(), "recognize": Recognizing()}
+_KINDS: dict[str, Kind] = {"generate": Generating(), "translate": Translating(), "recognize": Recognizing()}

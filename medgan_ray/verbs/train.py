@@ -23,6 +23,7 @@ from medgan_ray.verbs import first_weights, kinds
 from medgan_ray.verbs.config import FREE_WHEN_RESUMED, Config
 from medgan_ray.verbs.signals import interruptible
 
+_OF_TRANSLATION = {"given", "head", "noise_sd", "dose"}
 _FREE = FREE_WHEN_RESUMED | {"dataset", "train.init_from"}
 """The same weights may stand elsewhere by now: what is compared is their digest."""
 
@@ -155,6 +156,7 @@ def _facts(dataset: Dataset, options: Config) -> dict[str, Any]:
         "class_counts": _class_counts(dataset, labels),
         "spacing": manifest.spacing,
         "recipe": manifest.recipe,
+        "translation": options.train.model_dump(include=_OF_TRANSLATION) if options.task == "translate" else {},
         "content_digest": manifest.content_digest,
         "manifest": dataset.sha256,
         "code_version": __version__,
