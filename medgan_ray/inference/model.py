@@ -22,6 +22,8 @@ from medgan_ray.models.catalog import ModelSettings, Shape, Truncates
 from medgan_ray.store import Store, open_store
 
 BATCH = 16
+ENCODED, _OWN = "encode", "generator."
+"""A model of this task also holds an encoder; the generator's weights begin so."""
 
 
 class Model:
@@ -200,7 +202,9 @@ def load_model(uri: str) -> Model:
     """
     store = model_store(uri)
     tensors, card = read_model(store)
-    if card.task != "generate":
+    if card.task == ENCODED:
+        tensors = {name.removeprefix(_OWN): value for name, value in tensors.items() if name.startswith(_OWN)}
+    elif card.task != "generate":
         raise UsageError(f"a model of task={card.task} makes no scans", uri, "give one of task=generate")
     return Model(uri, tensors, card)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medgan_ray.config import Section
 from medgan_ray.errors import UsageError, nearest
-from medgan_ray.models import dcgan, lite0, r3gan, recognizer, stylegan2, translator
+from medgan_ray.models import dcgan, encoder, lite0, r3gan, recognizer, stylegan2, translator
 
 ENTRY_POINTS = "medgan_ray.models"
 
@@ -123,6 +123,15 @@ def build_translator(
 def build_critic(settings: ModelSettings, shape: Shape, seed: int) -> nn.Module:
     """Return the discriminator of translations, ``(images [B, C, H, W], condition [B, 0])`` to logits [B]."""
     return _BUILT_IN["dcgan"].build(settings, shape, 0, seed).discriminator
+
+
+def build_encoder(settings: ModelSettings, shape: Shape, seed: int) -> encoder.Encoder:
+    """Return an encoder to the latent space of the generator that ``settings`` name, on the CPU, drawn from a seed."""
+    with torch.device("meta"):
+        network = encoder.Encoder(settings.latent, settings.recognizer_width or ENCODER_WIDTH, shape)
+    network.to_empty(device="cpu")
+    network.initialize(seed)
+    return network
 
 
 def settled_translator(settings: ModelSettings) -> ModelSettings:
@@ -247,6 +256,8 @@ def _lite0(width: int, shape: Shape, outputs: int) -> recognizer.Recognizer:
     return recognizer.Recognizer(lite0.Lite0(), outputs)
 
 
+ENCODER_WIDTH = 16
+"""What null stands for in an encoder."""
 TRANSLATORS: Mapping[str, int] = {"unet": 32}
 """Of each translator the width that null stands for: channels at full size."""
 MakeRecognizer = Callable[[int, Shape, int], recognizer.Recognizer]

@@ -167,6 +167,14 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Receives(Protocol):
+    """A task whose first weights go elsewhere than into its networks of the same names."""
+
+    def receives(self) -> dict[str, nn.Module]:
+        """Return the networks that take them, by the names that they come under."""
+
+
+@runtime_checkable
 class Probed(Protocol):
     """A task whose discriminator's view of training, held-out and generated scans can be measured."""
 

@@ -51,8 +51,9 @@ class Config(Section):
     """Training processes, or the fewest and the most of an elastic run; more than one are placed by Ray."""
     time_limit_s: float = Field(default=0, ge=0)
     """Stop at a checkpoint after this many seconds; 0: no limit. Schedules never depend on it."""
-    task: Literal["generate", "translate", "recognize"] = "generate"
-    """What is trained: a generator of scans, a translator of one image to another, or a recognizer of classes."""
+    task: Literal["generate", "translate", "recognize", "encode"] = "generate"
+    """What is trained: a generator of scans, a translator of one to another, a recognizer of their classes, or an
+    encoder to a generator's latent space (train.init_from names the generator)."""
     ingest: IngestSettings = IngestSettings()
     split: SplitSettings = SplitSettings()
     data: DataSettings = DataSettings()

@@ -1,13 +1,15 @@
 """The weights that a run starts from: recorded by digest and copied when it begins, taken over by every rank."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from torch import nn
 
 from medgan_ray.artifacts import checkpoints, runs, transfer
 from medgan_ray.artifacts.tensors import weights_sha256
 from medgan_ray.errors import UsageError
 from medgan_ray.host import Host
 from medgan_ray.store import Store
-from medgan_ray.tasks.protocol import Task
+from medgan_ray.tasks.protocol import Receives, Task
 from medgan_ray.verbs.config import Config
 
 _INIT = "init_weights"
@@ -35,7 +37,7 @@ def record(run: Store, options: Config, build: Callable[[], Task]) -> dict[str, 
     if donor.model != options.model.name:
         raise UsageError(f"weights of {donor.model!r} for {options.model.name!r}", uri, f"set model.name={donor.model}")
     task = build()
-    transfer.fit(task.networks, donor.tensors, task.frozen)
+    transfer.fit(_receiving(task), donor.tensors, task.frozen)
     return {_INIT: weights_sha256(donor.tensors) if there else transfer.keep(run, donor)}
 
 
@@ -47,6 +49,10 @@ def take_over(task: Task, run: Store, host: Host) -> None:
     digest = runs.read(run)["config"]["train"].get(_INIT)
     if not digest:
         return
-    fresh = transfer.fit(task.networks, transfer.kept(run, digest), task.frozen)
+    fresh = transfer.fit(_receiving(task), transfer.kept(run, digest), task.frozen)
     if host.rank == 0 and not checkpoints.names(run):
         host.log(f"starts from weights {digest[:12]}; afresh: {', '.join(fresh) or 'nothing'}")
+
+
+def _receiving(task: Task) -> Mapping[str, nn.Module]:
+    return task.receives() if isinstance(task, Receives) else task.networks

@@ -219,6 +219,49 @@ class Translating:
         """Add nothing."""
 
 
+class Encoding:
+    """Encoders to the latent space of a generator that is there already."""
+
+    whenever_it_ends = False
+
+    def check(self, options: Config, dataset: Dataset) -> None:
+        """Refuse to encode for no generator, and what only other tasks can."""
+        if not options.train.init_from:
+            raise UsageError("no generator to encode for", "train.init_from", "give a run or version of task=generate")
+        if options.augment.control == "adaptive":
+            raise UsageError("adaptive augmentation of an encoder", "augment.control", "set augment.control=schedule")
+        for name in ("freeze_discriminator", "freeze_trunk"):
+            if getattr(options.train, name):
+                raise UsageError("the generator stays as it is anyway", f"train.{name}", "leave it out")
+
+    def settled(self, options: Config, manifest: Manifest) -> Config:
+        """Fill in widths; an encoder has no penalty."""
+        model = catalog.settled(options.model, Shape(manifest.channels, *manifest.size))
+        train = options.train.model_copy(update={"gamma": 0.0, "gamma_final": 0.0})
+        return options.model_copy(update={"model": model, "train": train})
+
+    def recipe(self, options: Config) -> str:
+        """Tell the generator's network."""
+        return f"an encoder for {options.model.name}, {options.model.generator_width} wide"
+
+    def labels(self, options: Config, manifest: Manifest) -> tuple[LabelSet, ...]:
+        """Return all: they are the generator's condition."""
+        return manifest.labels
+
+    def build(self, options: Config, dataset: Dataset) -> Task:
+        """Build the encoder, and the generator that it is for."""
+        from medgan_ray.tasks.encode_scans import EncodeTask
+
+        return EncodeTask(dataset.manifest, options.model, options.train, options.augment, options.seed)
+
+    def rule(self, options: Config) -> "Rule | None":
+        """Follow the schedule."""
+        return None
+
+    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
+        """Add nothing."""
+
+
 def _pairs(dataset: Dataset) -> bool:
     return dataset.split("train").take(np.zeros(1, np.int64)).pair is not None
 
@@ -235,4 +278,9 @@ def _counts(options: Config, dataset: Dataset) -> list[tuple[int, ...]]:
     return found
 
 
-_KINDS: dict[str, Kind] = {"generate": Generating(), "translate": Translating(), "recognize": Recognizing()}
+_KINDS: dict[str, Kind] = {
+    "generate": Generating(),
+    "translate": Translating(),
+    "recognize": Recognizing(),
+    "encode": Encoding(),
+}
