@@ -9,15 +9,17 @@ from medgan_ray import load_space
 from medgan_ray.errors import InputError, UsageError
 from medgan_ray.on_ray.space import Space, draw, read_space
 
-QUICK = Path(__file__).resolve().parents[2] / "search_spaces" / "quick.yaml"
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
+QUICK = next(path for path in SHIPPED if path.name == "quick.yaml")
 
 
-def test_the_shipped_space_is_sound_and_becomes_distributions_of_ray_tune() -> None:
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_spaces_are_sound_and_become_distributions_of_ray_tune(path: Path) -> None:
     from ray.tune.search.sample import Domain
 
-    space = read_space(str(QUICK))
+    space = read_space(str(path))
     assert space.trials >= 6
-    assert all(isinstance(domain, Domain) for domain in load_space(str(QUICK)).values())
+    assert all(isinstance(domain, Domain) for domain in load_space(str(path)).values())
 
 
 @pytest.mark.parametrize(
