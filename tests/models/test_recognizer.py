@@ -56,3 +56,34 @@ def test_it_learns_to_tell_a_bright_half_from_a_dark_one():
 def test_what_cannot_be_built_is_refused(shape, width, message):
     with pytest.raises(UsageError, match=message):
         built(shape, settings=ModelSettings(name="residual", recognizer_width=width))
+
+
+@pytest.mark.parametrize("name", ["residual", "dcgan", "r3gan", "stylegan2", "efficientnet-lite0"])
+def test_every_trunk_tells_as_much_as_it_says_and_learns(name):
+    width = {"efficientnet-lite0": None, "r3gan": 32}.get(name, 8)
+    network = built((1, 32, 32), settings=ModelSettings(name=name, recognizer_width=width))
+    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    described = network.described(images)
+    assert described.shape == (3, sum(network.trunk.widths))
+    torch.testing.assert_close(network.features(images), network.seen(described))
+    assert network.width == (
+        described.shape[1] if name in ("dcgan", "r3gan", "stylegan2") else network.trunk.widths[-1]
+    )
+    torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(1))
+    loss = torch.nn.functional.cross_entropy(network(images), torch.tensor([0, 1, 2]))
+    first = next(parameter for parameter in network.trunk.parameters() if parameter.ndim == 4)
+    (gradient,) = torch.autograd.grad(loss, [first])
+    assert gradient.abs().max() > 0
+
+
+def test_lite0_s_statistics_are_those_it_came_with():
+    network = built((3, 40, 40), settings=ModelSettings(name="efficientnet-lite0"))
+    network.train()
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    images = torch.rand(2, 3, 40, 40)
+    torch.testing.assert_close(network.described(images)[:1], network.described(images[:1]), rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+    with pytest.raises(UsageError, match="it takes 1 or 3"):
+        network(torch.rand(2, 2, 40, 40))
+    with pytest.raises(UsageError, match="has its own: leave it out"):
+        built(settings=ModelSettings(name="efficientnet-lite0", recognizer_width=8))
