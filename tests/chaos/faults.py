@@ -13,7 +13,7 @@ from pathlib import Path
 from medgan_ray.artifacts import checkpoints
 from medgan_ray.dataset.batches import open_dataset
 from medgan_ray.dataset.shards import shard_key
-from tests.chaos.campaign import Campaign
+from tests.chaos.campaign import CALM_S, Campaign
 
 Fault = Callable[[Campaign], None]
 FULL_S = 6.0
@@ -70,7 +70,7 @@ def flip_shard(campaign: Campaign) -> None:
         noted = len(campaign.events())
         campaign.begin()
         refused = lambda: any("refusal" in event for event in campaign.events()[noted:])  # noqa: E731
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + CALM_S
         while not refused() and time.monotonic() < deadline:
             time.sleep(0.1)
         (said,) = [event["refusal"] for event in campaign.events()[noted:] if "refusal" in event]
