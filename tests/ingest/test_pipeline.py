@@ -183,7 +183,7 @@ def test_a_series_has_one_scale_however_long_it_is(tmp_path: Path, monkeypatch: 
     sizes: list[int] = []
     read = Images.read
     monkeypatch.setattr(Images, "read", lambda self, some: sizes.append(len(some)) or read(self, some))
-    monkeypatch.setattr("medgan_ray.ingest.pipeline.CHUNK_PIXELS", 5 * 32 * 32)
+    monkeypatch.setattr("medgan_ray.ingest.second.CHUNK_PIXELS", 5 * 32 * 32)
     results = [run(tmp_path / name, tmp_path / f"out {name}") for name in ("in", "other")]
     assert max(sizes) == 5 and sizes[0] == 4
     assert len({read_manifest(open_store(each.dataset))[0].content_digest for each in results}) == 1
