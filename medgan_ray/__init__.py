@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medgan_ray.verbs.ingest import ingest_scans
     from medgan_ray.verbs.promote import promote_version
     from medgan_ray.verbs.publish import publish_run
+    from medgan_ray.verbs.recognize import recognize_scans
 
 _HOMES = {
     "GANTrainer": "medgan_ray.on_ray.face",
@@ -28,6 +29,7 @@ _HOMES = {
     "promote_version": "medgan_ray.verbs.promote",
     "publish_run": "medgan_ray.verbs.publish",
     "read_dataset": "medgan_ray.on_ray.face",
+    "recognize_scans": "medgan_ray.verbs.recognize",
     "trainable": "medgan_ray.on_ray.face",
     "tune_search": "medgan_ray.on_ray.face",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "promote_version",
     "publish_run",
     "read_dataset",
+    "recognize_scans",
     "trainable",
     "tune_search",
 ]

@@ -55,8 +55,8 @@ class Refused:
     reason: str
 
 
-def split(found: Sequence[Found], recipe: Recipe, key: SubjectKey) -> list[Part]:
-    """Return the parts that a list of files makes."""
+def split(found: Sequence[Found], recipe: Recipe, key: SubjectKey, files: int = PART_FILES) -> list[Part]:
+    """Return the parts that a list of files makes, of so many files each."""
     fixed = {
         "format": FORMAT,
         "size": recipe.size,
@@ -64,8 +64,8 @@ def split(found: Sequence[Found], recipe: Recipe, key: SubjectKey) -> list[Part]
         "key": key.fingerprint,
     }
     parts = []
-    for first in range(0, len(found), PART_FILES):
-        some = tuple(found[first : first + PART_FILES])
+    for first in range(0, len(found), files):
+        some = tuple(found[first : first + files])
         facts = [[item.source.name, _stamp(item), item.label, item.group, item.folder] for item in some]
         # Keyed, because it covers the files' names.
         parts.append(Part(first, some, key.hash(canonical({**fixed, "files": facts}).decode())))
@@ -86,7 +86,7 @@ def decode(
     outcomes = sandbox.decode(
         (item.source for part in todo for item in part.found),
         settings.workers or min(8, os.cpu_count() or 1),
-        options=_options(settings),
+        options=options(settings),
         limits=sandbox.Limits(settings.file_limit_s, settings.memory_mb << 20),
         step=shrink.step(recipe.size, settings),
     )
@@ -196,7 +196,8 @@ class _Writer:
                 self._store.create(f"{FOLDER}/{self._part.key}.json", canonical(values))
 
 
-def _options(settings: IngestSettings) -> Options:
+def options(settings: IngestSettings) -> Options:
+    """Return what a decoding process is to take."""
     keywords = [
         asked.removeprefix(ATTRIBUTE) if asked.startswith(ATTRIBUTE) else ""
         for asked in (settings.labels, settings.groups)

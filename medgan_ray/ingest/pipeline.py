@@ -79,7 +79,7 @@ def ingest(
     with contextlib.ExitStack() as stack:
         beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
         planned = parts.split(found, recipe, key)
-        _decode(beside, planned, recipe, key, progress, decode)
+        decode_missing(beside, planned, recipe, key, progress, decode)
         gone = withdraw.gone(store, key)
         images = stack.enter_context(contextlib.closing(Images(beside, planned, recipe.grid, gone)))
         stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
@@ -113,10 +113,10 @@ def _existing(
     return existing, key
 
 
-def _decode(
+def decode_missing(
     store: Store, planned: list[Part], recipe: Recipe, key: SubjectKey, progress: Progress | None, decode: Decode
 ) -> None:
-    """Decode what is not whole yet."""
+    """Decode the parts that are not whole yet; ``progress`` is told the files that are done, and all."""
     todo = parts.missing(store, planned)
     total = sum(len(part.found) for part in planned)
     done = total - sum(len(part.found) for part in todo)
