@@ -1,13 +1,12 @@
 """Scans prepared for a model as its training scans were: the same decoding, values, geometry and cleaning, no dataset.
 
 There are no splits, shards, labels, manifest or search for duplicates: every slice is wanted. Series are told by a key
-that is drawn for the call and forgotten. Decoded images wait in a temporary folder, so that memory holds a chunk of
-them; the folder goes with the call.
+that is drawn for the call and forgotten. Decoded images wait in files without a name, so that memory holds a chunk of
+them, and nothing is left of a call that was ended.
 """
 
 import contextlib
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -30,12 +29,12 @@ from medgan_ray.ingest.records import Record, Rejections
 from medgan_ray.ingest.second import Decoded, Scale, Second
 from medgan_ray.ingest.settings import IngestSettings
 from medgan_ray.ingest.sources import Found
-from medgan_ray.store import open_store
+from medgan_ray.ingest.spool import Nameless
 
 CHUNK = 64
 """Samples that are handed over at a time."""
-PART_FILES = 64
-"""Files that are decoded by one process, or one machine, at a stretch."""
+PART_FILES, MOST_PARTS = 64, 200
+"""Files of a part, which one machine decodes at a stretch, as long as there are not too many parts."""
 WHERE_IT_RUNS = frozenset({"workers", "file_limit_s", "memory_mb"})
 """Options of ``ingest`` that are the caller's own; the others are the model's."""
 OF_DATASETS = frozenset({"labels", "groups", "slices", "near_duplicates", "allow_leakage"})
@@ -195,12 +194,10 @@ def prepare(
     settings = target.recipe.settings
     found = sources.find(source, settings.labels, groups=settings.groups)
     key = _key()
-    planned = parts.split(found, target.recipe, key, PART_FILES)
-    with contextlib.ExitStack() as stack:
-        beside = open_store(stack.enter_context(tempfile.TemporaryDirectory(prefix="medgan-prepare-")))
+    planned = parts.split(found, target.recipe, key, max(PART_FILES, -(-len(found) // MOST_PARTS)))
+    with contextlib.closing(Nameless()) as beside:
         pipeline.decode_missing(beside, planned, target.recipe, key, progress, decode)
         images = Images(beside, planned, target.recipe.grid, lambda subject: False)
-        stack.callback(images.close)
         yield Prepared(images, target, [item.source.name for item in found])
 
 

@@ -16,8 +16,10 @@ from medgan_ray.ingest.deidentify import SubjectKey, subject_key
 from medgan_ray.ingest.pipeline import Decode, IngestResult
 from medgan_ray.on_ray import session
 from medgan_ray.on_ray.train import absolute, most, placed, rank_config
+from medgan_ray.verbs import recognize
 from medgan_ray.verbs.evaluate import EvaluateResult
 from medgan_ray.verbs.generate import GenerateResult
+from medgan_ray.verbs.recognize import RecognizeResult
 
 Progress = Callable[[int, int], None]
 Value = TypeVar("Value")
@@ -94,6 +96,42 @@ def generate_scans(
         return generate.generate_by(make, absolute(model), absolute(out), generate.Wanted(**asked), tell)
 
     return _as_task(work, max(1, workers), [absolute(model), absolute(out)], progress, place, own=1)
+
+
+def recognize_scans(
+    model: str,
+    source: str | list[str],
+    config: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    place: Place = HERE,
+    maps: str | None = None,
+    out: str | None = None,
+) -> RecognizeResult:
+    """Do what ``verbs.recognize.recognize_scans`` does: files are decoded and scans answered as Ray tasks.
+
+    ``config`` says how many answer at a time (``workers``), and on which GPUs (``ray.gpus_per_worker``). ``out`` is
+    written by this process.
+    """
+    sources = [absolute(name) for name in ([source] if isinstance(source, str) else source)]
+    settings, kept = placed(config), absolute(maps) if maps else None
+    workers, gpus = most(settings.workers), settings.ray.gpus_per_worker
+    asked = settings.model_dump(mode="json", include={"size", "ingest"}, exclude_unset=True)
+    recognize.check_out(out)
+
+    def work(tell: Progress) -> RecognizeResult:
+        from medgan_ray.on_ray.generate import gpus_for
+        from medgan_ray.on_ray.ingest import decode_home
+        from medgan_ray.on_ray.recognize import by_tasks
+
+        answer = by_tasks(workers, gpus_for(workers, gpus))
+        return recognize.recognize_by(answer, decode_home, absolute(model), sources, asked, maps=kept, progress=tell)
+
+    paths = [absolute(model), *sources, *([kept] if kept else [])]
+    result = _as_task(work, max(1, workers), paths, progress, place, own=1)
+    if out:
+        result = dataclasses.replace(result, out=out)
+        recognize.write(result, out)
+    return result
 
 
 def evaluate_run(

@@ -107,7 +107,7 @@ def recognize_by(
     from medgan_ray.inference.recognizer import NO_DEVICE, load_recognizer
 
     begun = time.monotonic()
-    _check_out(out)
+    check_out(out)
     opened = load_recognizer(registry.pinned(model))
     names = [source] if isinstance(source, str) else list(source)
     with prepare(names, target_of(opened, config), progress, decode) as prepared:
@@ -194,7 +194,7 @@ def _all(
     return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 
 
-def _check_out(out: str | None) -> None:
+def check_out(out: str | None) -> None:
     """Refuse a file of another form before hours of work."""
     if out is not None and PurePath(out).suffix not in FORMS:
         raise UsageError("not a file for answers", out, f"end it with {' or '.join(FORMS)}")
