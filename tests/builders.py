@@ -1,12 +1,16 @@
 """Small datasets written straight to a store, for tests of what comes after ingest."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
 from medgan_ray.dataset.manifest import Intensity, LabelSet, Manifest, SplitEntry, write_manifest
 from medgan_ray.dataset.shards import Samples, ShardWriter
 from medgan_ray.store import open_store
+from medgan_ray.verbs.ingest import ingest_scans
+from medgan_ray.verbs.phantom import make_phantoms
+from medgan_ray.verbs.train import train
 
 SIDES = (LabelSet(name="side", classes=("left", "right")),)
 COUNTS = {"train": 120, "val": 24, "test": 24}
@@ -68,3 +72,20 @@ SMALL = {
     "model": {"generator_width": 4, "discriminator_width": 4, "latent": 8},
     "train": {"checkpoint_images": 32, "log_images": 8, "figure_samples": 24},
 }
+
+RECOGNIZER = {
+    "task": "recognize",
+    "batch": 8,
+    "images": 16,
+    "model": {"recognizer_width": 8},
+    "train": {"checkpoint_images": 16, "log_images": 8, "writers": []},
+}
+
+
+def trained_recognizer(folder: Path, kind: str = "ct", **ingest: object) -> tuple[str, str, str]:
+    """Draw phantoms, ingest them and train on them, too shortly to learn; return scans, dataset and run."""
+    scans, dataset, run = (str(folder / name) for name in ("scans", "data", "brains"))
+    make_phantoms(scans, kind=kind, patients=12, slices=4, size=48)
+    ingest_scans(scans, dataset, {"size": 32, "split": {"val": 0.3, "test": 0.1}, "ingest": {"workers": 1, **ingest}})
+    train(dataset, run, RECOGNIZER)
+    return scans, dataset, run

@@ -41,6 +41,7 @@ class Uploads:
         limits: what one upload may cost.
         max_pixels: samples that it may claim, all frames together.
         workers: how many are decoded at a time; further ones wait.
+        step: what happens to values before they are handed over; by default nothing.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Uploads:
         limits: Limits = UPLOAD_LIMITS,
         max_pixels: int = UPLOAD_PIXELS,
         workers: int = 1,
+        step: Step | None = None,
     ) -> None:
         taken = dataclasses.replace(options or Options(), volumes=False, inspect=False, max_pixels=max_pixels)
         self._file_bytes = limits.file_bytes
-        self._workers = [Worker(taken, limits, Step()) for _ in range(workers)]
+        self._workers = [Worker(taken, limits, step or Step()) for _ in range(workers)]
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)
