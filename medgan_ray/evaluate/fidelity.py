@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from medgan_ray import seeds
 from medgan_ray.dataset.manifest import Intensity
 from medgan_ray.errors import InputError
 from medgan_ray.evaluate.plausible import plausible_values
 from medgan_ray.ingest.deidentify import word
-from medgan_ray.metrics.figure import Figure, absent
+from medgan_ray.metrics.figure import Figure, absent, as_share
 from medgan_ray.metrics.halves import FEWEST_GROUPS, disjoint, disjoint_size, half, interval_of_halves
 from medgan_ray.metrics.images import WINDOW, pair_similarity
 from medgan_ray.metrics.kernel import frechet, kid, rank_deficient
@@ -175,7 +174,7 @@ def _compared(sets: _Sets, attributes: Sequence[str], seed: int, only: Sequence[
 def _figures(measure: Measure, sets: _Sets, attributes: Sequence[str], seed: int) -> dict[str, Figure]:
     """Return a measure's figures with their intervals and floors."""
     real, fake, pool = sets
-    groups = _subgroups(real, attributes)
+    groups = subgroups(real.attributes, attributes)
     values = measure.of(fake, real, attributes)
     floors = []
     for draw in range(measure.floors):
@@ -185,7 +184,7 @@ def _figures(measure: Measure, sets: _Sets, attributes: Sequence[str], seed: int
     found = {}
     for key, value in values.items():
         name, bracket, group = key.partition("[")
-        members = groups[bracket + group] if bracket else np.ones(len(real), np.bool_)
+        members = groups[group.removesuffix("]")] if bracket else np.ones(len(real), np.bool_)
         n = int(members.sum())
         if bracket and n < FEWEST:
             found[key] = absent(f"a small group: {n} real scans, {FEWEST} are needed", n)
@@ -202,17 +201,13 @@ def _figures(measure: Measure, sets: _Sets, attributes: Sequence[str], seed: int
 def _within(
     name: str, value: float, ends: tuple[float, float] | None, patients: int
 ) -> tuple[float | None, float | None]:
-    """Return an interval without what a figure cannot be, and not narrower than a share of so many patients has.
-
-    Near 0 and 1 halves may all agree, by chance; what is left then is the binomial's, as Wilson (1927) has it.
-    """
+    """Return an interval without what a figure cannot be, and not narrower than a share of so many patients has."""
     if ends is None:
         return None, None
     low, high = ends
     if name not in _SHARES:
         return low if name == "kid" else max(low, 0.0), high
-    binomial = stats.binomtest(round(value * patients), patients).proportion_ci(method="wilson")
-    return max(min(low, float(binomial.low)), 0.0), min(max(high, float(binomial.high)), 1.0)
+    return as_share(value, low, high, patients)
 
 
 def _on_halves(measure: Measure, sets: _Sets, attributes: Sequence[str], seed: int) -> list[Found]:
@@ -234,13 +229,18 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(finite)) if finite else None
 
 
-def _subgroups(scans: Featured, attributes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Return who is of which subgroup, by the bracket that names it."""
+def subgroups(attributes: NDArray[np.signedinteger], names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Return who is of which subgroup, by what names it, such as ``sex=F``.
+
+    Args:
+        attributes: codes [n, A], -1 unknown.
+        names: of the A attributes.
+    """
     found = {}
-    for column, name in enumerate(attributes):
-        codes = scans.attributes[:, column]
+    for column, name in enumerate(names):
+        codes = attributes[:, column]
         for code in np.unique(codes[codes >= 0]).tolist():
-            found[f"[{name}={word(name, code)}]"] = codes == code
+            found[f"{name}={word(name, code)}"] = codes == code
     return found
 
 
@@ -302,9 +302,9 @@ def _kernel(judged: Featured, reference: Featured, _: Sequence[str]) -> Found:
 def _near(judged: Featured, reference: Featured, attributes: Sequence[str]) -> Found:
     found = neighborhoods(reference.features, judged.features)
     figures = {name: getattr(found, name) for name in ("precision", "recall", "density", "coverage")}
-    for group, members in _subgroups(reference, attributes).items():
-        figures[f"recall{group}"] = float(found.reached[members].mean())
-        figures[f"coverage{group}"] = float(found.covered[members].mean())
+    for group, members in subgroups(reference.attributes, attributes).items():
+        figures[f"recall[{group}]"] = float(found.reached[members].mean())
+        figures[f"coverage[{group}]"] = float(found.covered[members].mean())
     return figures
 
 

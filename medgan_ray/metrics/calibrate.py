@@ -1,5 +1,7 @@
 """Probabilities that mean what they say, and sets of classes that hold the true one as often as promised.
 
+How to make them so from held-out scans, and how to tell whether they are.
+
 Logits are float [n, K]; ``offset`` [K] is what is added to them for probabilities at the prevalence of training; labels
 are int [n] without unknown ones; groups name whose scan each is.
 """
@@ -12,11 +14,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import beta
 
-from medgan_ray.metrics.classify import Codes, Probabilities
+from medgan_ray.metrics.classify import BINS, Codes, Probabilities
 
 COOLEST, HOTTEST = 0.05, 20.0
 """Temperatures that are looked among."""
 TAILS = (0.025, 0.975)
+
+FEWEST_IN_BIN = 5
+"""Scans of a bin, of which there are fewer where scans are."""
 
 Logits = NDArray[np.floating]
 
@@ -27,6 +32,31 @@ class Promise(NamedTuple):
     coverage: float
     low: float
     high: float
+
+
+class Reliability(NamedTuple):
+    """Bins of scans by how sure the surest class is: mean confidence, share named rightly and scans, each [bins]."""
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    scans: NDArray[np.int64]
+
+
+class Risk(NamedTuple):
+    """The error among the surest scans, [n], for each share that is answered, [n], ascending to 1."""
+
+    answered: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    @property
+    def area(self) -> float:
+        """The mean error over all shares (AURC); NaN without scans."""
+        return float(self.error.mean()) if len(self.error) else float("nan")
+
+    def at(self, share: float) -> float:
+        """Return the error where a share of the scans is answered, rounded to whole scans; NaN without any."""
+        n = len(self.error)
+        return float(self.error[max(1, round(share * n)) - 1]) if n else float("nan")
 
 
 def temperature(logits: Logits, offset: NDArray[np.floating], labels: Codes) -> float:
@@ -100,3 +130,54 @@ def promise(patients: int, coverage: float) -> Promise:
         return Promise(1.0, 1.0, 1.0)
     low, high = beta.ppf(TAILS, patients + 1 - spared, spared)
     return Promise(coverage, float(low), float(high))
+
+
+def reliability(probabilities: Probabilities, labels: Codes, bins: int = BINS) -> Reliability:
+    """Return bins of as many scans each, the least sure first: at most ``bins``, of ``FEWEST_IN_BIN`` scans or more."""
+    n = len(labels)
+    surest = probabilities.argmax(1) if n else np.empty(0, np.int64)
+    confidence = probabilities[np.arange(n), surest]
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, max(1, min(bins, n // FEWEST_IN_BIN))) if n else []
+    return Reliability(
+        np.array([confidence[part].mean() for part in parts]),
+        np.array([(surest == labels)[part].mean() for part in parts]),
+        np.array([len(part) for part in parts], np.int64),
+    )
+
+
+def debiased_error(probabilities: Probabilities, labels: Codes, bins: int = BINS) -> float:
+    """Return the calibration error of the surest class without what few scans a bin add to it; NaN without scans.
+
+    The root of the sum over ``reliability``'s bins b, of n_b scans of n, of
+
+        n_b / n * ((accuracy_b - confidence_b)**2 - accuracy_b * (1 - accuracy_b) / (n_b - 1))
+
+    or 0 where that sum is negative. It is a root mean square, and so no less than the mean of the absolute gaps.
+
+    Source: Kumar, Liang and Ma, "Verified uncertainty calibration" (NeurIPS 2019), section 4: the debiased estimator of
+    the squared calibration error, with bins of equal mass.
+    """
+    found = reliability(probabilities, labels, bins)
+    if not len(found.scans):
+        return float("nan")
+    gaps = (found.accuracy - found.confidence) ** 2
+    chance = found.accuracy * (1 - found.accuracy) / np.maximum(found.scans - 1, 1)
+    return float(np.sqrt(max(0.0, float((found.scans * (gaps - chance)).sum()) / len(labels))))
+
+
+def risk(certainty: NDArray[np.floating], wrong: NDArray[np.bool_]) -> Risk:
+    """Return the error among the most certain scans, for every number of them; scans of one certainty err alike.
+
+    Source: Geifman, Uziel and El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers" (ICLR 2019),
+    for the curve and its area.
+
+    Args:
+        certainty: [n], higher is surer.
+        wrong: whether a scan is named wrongly, [n].
+    """
+    _, codes, counts = np.unique(-np.asarray(certainty, np.float64), return_inverse=True, return_counts=True)
+    alike = np.bincount(codes, weights=wrong, minlength=len(counts)) / np.maximum(counts, 1)
+    spread = np.repeat(alike, counts)
+    number = np.arange(1, len(spread) + 1)
+    return Risk(number / max(len(spread), 1), np.cumsum(spread) / number)

@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from medgan_ray.errors import InputError
-from medgan_ray.metrics.figure import DRAWS, Figure, absent, bootstrap, interval
+from medgan_ray.metrics.figure import DRAWS, Figure, absent, draws_of, interval, percentiles
 
 BINS = 15
 PAIRED = "recognize"
 """Names the draws of all intervals here, so that figures of the same scans may be compared draw by draw."""
-TAILS = (2.5, 97.5)
 _OF_CLASS = "sensitivity_"
 _TINY = 1e-12
 
@@ -35,6 +34,21 @@ def sensitivities(decided: Codes, labels: Codes, classes: int) -> NDArray[np.flo
     right = np.bincount(labels[decided == labels], minlength=classes)
     shares: NDArray[np.float64] = np.divide(right, total, out=np.full(classes, np.nan), where=total > 0)
     return shares
+
+
+def specificities(decided: Codes, labels: Codes, classes: int) -> NDArray[np.float64]:
+    """Return of each class the share of all other scans that are not named so, [K]; NaN where there is none."""
+    total = np.bincount(labels, minlength=classes)
+    wrongly = np.bincount(decided[decided != labels], minlength=classes).astype(np.float64)
+    others = (len(labels) - total).astype(np.float64)
+    shares: NDArray[np.float64] = np.divide(others - wrongly, others, out=np.full(classes, np.nan), where=others > 0)
+    return shares
+
+
+def confusion(decided: Codes, labels: Codes, classes: int) -> NDArray[np.int64]:
+    """Return how many scans of each class (rows) are named so (columns), [K, K]."""
+    counts: NDArray[np.int64] = np.bincount(labels * classes + decided, minlength=classes**2).astype(np.int64)
+    return counts.reshape(classes, classes)
 
 
 def balanced_accuracy(decided: Codes, labels: Codes) -> float:
@@ -60,11 +74,35 @@ def auroc(scores: ArrayLike, positive: ArrayLike) -> float:
     return float((rankdata(values)[wanted].sum() - hits * (hits + 1) / 2) / (hits * others))
 
 
+def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Return the area under the precision-recall curve, NaN where one kind is missing; by chance the positives' share.
+
+    The sum over thresholds of (recall gained) times precision, without interpolation; scans of one score are one
+    threshold. Source: Davis and Goadrich, "The relationship between precision-recall and ROC curves" (ICML 2006), on
+    why lines between its points would flatter.
+
+    Args:
+        scores: [n], higher is more positive.
+        positive: bool [n].
+    """
+    values, wanted = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    hits = int(wanted.sum())
+    if not hits or hits == len(wanted):
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
+    found = np.cumsum(wanted[order])[last]
+    return float((np.diff(found, prepend=0) / hits * (found / (last + 1))).sum())
+
+
 def macro_auroc(probabilities: Probabilities, labels: Codes) -> float:
     """Return the mean over classes of each one's AUROC against all others; NaN where no class has both kinds."""
-    each = [auroc(probabilities[:, code], labels == code) for code in range(probabilities.shape[1])]
-    known = [value for value in each if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+    return _macro(auroc, probabilities, labels)
+
+
+def macro_auprc(probabilities: Probabilities, labels: Codes) -> float:
+    """Return the mean over classes of each one's average precision; NaN where no class has both kinds."""
+    return _macro(average_precision, probabilities, labels)
 
 
 def calibration_error(probabilities: Probabilities, labels: Codes, bins: int = BINS) -> float:
@@ -83,6 +121,18 @@ def calibration_error(probabilities: Probabilities, labels: Codes, bins: int = B
     places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=(surest == labels) - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def brier(probabilities: Probabilities, labels: Codes) -> float:
+    """Return the mean over scans of the squared distance to what is true, summed over classes, 0…2; NaN without scans.
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability" (Monthly Weather Review 1950). Of two
+    classes it is twice what is often given.
+    """
+    if not len(labels):
+        return float("nan")
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return float(np.mean((probabilities**2).sum(1) - 2 * of_label + 1))
 
 
 def cross_entropy(probabilities: Probabilities, labels: Codes) -> float:
@@ -164,29 +214,21 @@ def intervals(
     def of(rows: Codes) -> dict[str, float]:
         return values(probabilities[rows], decided[rows], labels[rows], classes)
 
-    drawn: list[dict[str, float]] = []
-
-    def remembered(rows: Codes) -> float:
-        drawn.append(of(rows))
-        return 0.0
-
     known = values(probabilities, decided, labels, classes)
     if len(groups) != len(labels):
         raise InputError(f"{len(groups)} groups of {len(labels)} scans", "", "give one for each")
-    if len(labels):
-        bootstrap(remembered, groups, draws=draws, seed=seed, name=PAIRED)
+    drawn = draws_of(of, groups, draws=draws, seed=seed, name=PAIRED) if len(labels) else {}
     found = {}
     for name, value in known.items():
-        seen = np.array([each[name] for each in drawn])
-        seen = seen[np.isfinite(seen)]
-        if not np.isfinite(value) or not len(seen):
+        between = percentiles(drawn.get(name, np.empty(0)))
+        if not np.isfinite(value) or between is None:
             found[name] = absent("too few scans of a class", len(labels))
             continue
-        low, high = np.percentile(seen, TAILS)
+        low, high = between
         counted = (
             int((labels == classes.index(name.removeprefix(_OF_CLASS))).sum()) if _OF_CLASS in name else len(labels)
         )
-        found[name] = Figure(value=value, low=float(low), high=float(high), n=counted)
+        found[name] = Figure(value=value, low=low, high=high, n=counted)
     return found
 
 
@@ -216,6 +258,12 @@ def paired_difference(
 
     low, high = interval(difference, groups, draws=draws, seed=seed, name=PAIRED)
     return Figure(value=difference(np.arange(len(groups))), low=low, high=high, n=len(groups))
+
+
+def _macro(figure: Callable[[ArrayLike, ArrayLike], float], probabilities: Probabilities, labels: Codes) -> float:
+    each = [figure(probabilities[:, code], labels == code) for code in range(probabilities.shape[1])]
+    known = [value for value in each if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _surprise(probabilities: Probabilities, labels: Codes) -> NDArray[np.float64]:

@@ -1,10 +1,11 @@
 """A figure as it is reported: a value with its interval, its real-to-real floor and how many scans it rests on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from medgan_ray import seeds
 from medgan_ray.config import Section
@@ -56,12 +57,10 @@ def interval(
         InputError: if there are no rows, or no draw gives a number.
     """
     values = bootstrap(statistic, groups, draws=draws, seed=seed, name=name)
-    values = values[np.isfinite(values)]
-    if not len(values):
+    found = percentiles(values)
+    if found is None:
         raise InputError(f"a figure of {len(groups)} scans that no draw can give", name, "give more scans")
-    tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
+    return found
 
 
 def bootstrap(
@@ -82,3 +81,52 @@ def bootstrap(
         rows = np.concatenate([rows_by_group[group] for group in chosen])
         values[draw] = statistic(rows.astype(np.int64))
     return values
+
+
+def draws_of(
+    statistics: Callable[[NDArray[np.int64]], Mapping[str, float]],
+    groups: NDArray[Any],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    name: str = "",
+) -> dict[str, NDArray[np.float64]]:
+    """Return the draws [draws] of each of several figures of the same rows, NaN where a draw can't give one.
+
+    Args:
+        statistics: the figures of rows by index, by name.
+        groups: as ``interval`` has, like all that follows.
+        draws: how often to draw; all figures see the same draws.
+        seed: names the draws, together with ``name``.
+        name: names the draws.
+
+    Raises:
+        InputError: if there are no rows.
+    """
+    drawn: list[Mapping[str, float]] = []
+
+    def remembered(rows: NDArray[np.int64]) -> float:
+        drawn.append(statistics(rows))
+        return 0.0
+
+    bootstrap(remembered, groups, draws=draws, seed=seed, name=name)
+    return {key: np.array([each.get(key, np.nan) for each in drawn]) for key in drawn[0]} if drawn else {}
+
+
+def percentiles(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the ends between which 95 % of the draws lie that are numbers; None if none is."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    tail = 100 * (1 - COVERAGE) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def as_share(value: float, low: float, high: float, independent: int) -> tuple[float, float]:
+    """Return an interval within 0…1 that is not narrower than a share of so many patients has.
+
+    Near 0 and 1 draws may all agree, by chance; what is left then is the binomial's, as Wilson (1927) has it.
+    """
+    binomial = stats.binomtest(round(value * independent), independent).proportion_ci(method="wilson")
+    return max(min(low, float(binomial.low)), 0.0), min(max(high, float(binomial.high)), 1.0)

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics as peers
 from sklearn.calibration import calibration_curve
+from torchmetrics.functional import classification as functional
 
 from medgan_ray.errors import InputError
 from medgan_ray.metrics import classify
@@ -44,6 +46,28 @@ def test_figures_are_scikit_learns(drawn):
         assert ours == pytest.approx(theirs, abs=1e-12)
 
 
+def test_precision_specificity_brier_and_confusion_are_scikit_learns_and_torchmetrics(drawn):
+    probabilities, labels = drawn
+    decided = probabilities.argmax(1)
+    said, known = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    area = peers.average_precision_score(np.eye(4)[labels], probabilities, average="macro")
+    assert classify.macro_auprc(probabilities, labels) == pytest.approx(area, abs=1e-12)
+    theirs = functional.multiclass_average_precision(said, known, 4, average="macro", thresholds=None)
+    assert classify.macro_auprc(probabilities, labels) == pytest.approx(float(theirs), abs=1e-6)
+    theirs = functional.multiclass_auroc(said, known, 4, average="macro", thresholds=None)
+    assert classify.macro_auroc(probabilities, labels) == pytest.approx(float(theirs), abs=1e-6)
+    theirs = functional.multiclass_specificity(torch.from_numpy(decided), known, 4, average="none").numpy()
+    np.testing.assert_allclose(classify.specificities(decided, labels, 4), theirs, atol=1e-6)
+    theirs = functional.multiclass_calibration_error(said, known, 4, n_bins=15, norm="l1")
+    assert classify.calibration_error(probabilities, labels) == pytest.approx(float(theirs), abs=1e-6)
+    assert classify.brier(probabilities, labels) == pytest.approx(
+        ((probabilities - np.eye(4)[labels]) ** 2).sum(1).mean(), abs=1e-12
+    )
+    np.testing.assert_array_equal(
+        classify.confusion(decided, labels, 4), peers.confusion_matrix(labels, decided, labels=range(4))
+    )
+
+
 @pytest.mark.parametrize("bins", [5, 15])
 def test_the_calibration_error_is_that_of_the_reliability_diagram(drawn, bins):
     probabilities, labels = drawn
@@ -64,7 +88,11 @@ def test_the_ends_are_what_they_should_be():
     assert classify.balanced_accuracy(np.zeros(6, int), labels) == pytest.approx(1 / 3)
     assert classify.auroc(np.ones(6), labels == 0) == 0.5
     assert classify.auroc([3, 2, 1], [False, False, True]) == 0
+    assert classify.brier(sure, labels) == 0 and classify.macro_auprc(sure, labels) == 1
+    assert classify.average_precision(np.ones(6), labels == 0) == 0.5, "chance is the positives' share"
+    assert math.isnan(classify.average_precision([1.0, 2.0], [True, True]))
     wrong = np.eye(3)[(labels + 1) % 3]
+    assert classify.brier(wrong, labels) == 2
     assert classify.calibration_error(wrong, labels) == 1 and math.isfinite(classify.cross_entropy(wrong, labels))
 
 
