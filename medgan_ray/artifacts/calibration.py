@@ -2,9 +2,11 @@
 
 best/calibration.safetensors   tensors, and the facts as one JSON object in the metadata; names the weights it is of
 
-It is measured on scans that the weights were not fitted to, and means nothing beside other weights.
+It is measured on scans that the weights were not fitted to, and means nothing beside other weights. A published version
+has it too, named in its ``commit.json``.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -13,6 +15,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from medgan_ray.artifacts import registry
 from medgan_ray.config import Section
 from medgan_ray.dataset.manifest import canonical
 from medgan_ray.errors import InputError, UsageError
@@ -63,12 +66,27 @@ def read(store: Store, weights: str) -> tuple[Calibration, dict[str, NDArray[Any
     """Return the calibration of these weights; None where there is none, or it is of others.
 
     Raises:
-        InputError: if it is corrupt.
+        InputError: if it is corrupt, or a version's is not the one that was published.
     """
+    found = registry.at(store)
+    if found is not None and FILE in found.hashes:
+        return parsed(registry.read_file(found, FILE), weights, f"{store.uri}/{FILE}")
     data, _ = store.read_version(FILE)
-    if data is None:
-        return None
-    where = f"{store.uri}/{FILE}"
+    return None if data is None else parsed(data, weights, f"{store.uri}/{FILE}")
+
+
+def sha256(store: Store) -> str:
+    """Return the SHA-256 of the calibration in a folder; empty where there is none."""
+    data, _ = store.read_version(FILE)
+    return "" if data is None else hashlib.sha256(data).hexdigest()
+
+
+def parsed(data: bytes, weights: str, where: str) -> tuple[Calibration, dict[str, NDArray[Any]]] | None:
+    """Return what a calibration's file holds; None if it is of other weights than these.
+
+    Raises:
+        InputError: if it is corrupt, naming ``where``.
+    """
     try:
         size = int.from_bytes(data[:8], "little")
         told = json.loads(data[8 : 8 + size])["__metadata__"][_KEY]

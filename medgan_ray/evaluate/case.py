@@ -1,14 +1,16 @@
-"""What one evaluation looks at, read when it is first needed and kept: a run, its generator, its dataset, features."""
+"""What one evaluation looks at, read when it is first needed and kept: a run, its model, its dataset, features."""
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
 from medgan_ray.artifacts import runs
+from medgan_ray.artifacts.versions import Description
 from medgan_ray.dataset.batches import open_dataset
 from medgan_ray.dataset.cache import DataSettings
-from medgan_ray.errors import InputError, UsageError
+from medgan_ray.errors import InputError
 from medgan_ray.evaluate import sets
 from medgan_ray.evaluate.features import Extractor, open_extractor
 from medgan_ray.evaluate.fidelity import Featured
@@ -23,24 +25,48 @@ HELD_OUT = ("val", TEST)
 
 
 class Case:
-    """One run's best generator before the scans that it learned from and those that it never saw.
+    """One run's best model before the scans that it learned from and those that it never saw.
 
     Raises:
-        UsageError: if the run trained something else than a generator.
         InputError: if run, dataset or its splits are missing, or corrupt.
+        UsageError: if the run trained a model of another task.
     """
 
     def __init__(self, run: str, dataset: str, settings: EvaluateSettings, data: DataSettings) -> None:
         self.run, self.settings = open_store(run), settings
         self.asked = runs.read(self.run)
-        task = self.asked["config"].get("task")
-        if task != "generate":
-            raise UsageError(f"a run of the task {task!r}", run, "only generators are evaluated")
         self.dataset = open_dataset(dataset, data, self.asked["manifest"])
-        self.model = load_model(run)
         for name in ("train", TEST):
             if not len(self.dataset.split(name)):
                 raise InputError(f"the {name} split is empty", dataset, "ingest with a larger share for it")
+
+    @property
+    def card(self) -> Description:
+        """The model's description."""
+        raise NotImplementedError
+
+    @property
+    def means(self) -> dict[str, Any]:
+        """What it was judged with, as ``record.Evaluation`` has it."""
+        raise NotImplementedError
+
+
+class GeneratorCase(Case):
+    """A generator's. See ``Case``."""
+
+    def __init__(self, run: str, dataset: str, settings: EvaluateSettings, data: DataSettings) -> None:
+        super().__init__(run, dataset, settings, data)
+        self.model = load_model(run)
+
+    @property
+    def card(self) -> Description:
+        """The generator's description."""
+        return self.model.card
+
+    @property
+    def means(self) -> dict[str, Any]:
+        """The extractor's name and digest."""
+        return {"extractor": {"name": self.extractor.name, "digest": self.extractor.digest}}
 
     @functools.cached_property
     def extractor(self) -> Extractor:

@@ -1,6 +1,5 @@
-"""The chapters of an evaluation: each looks at a case and gives figures by name, and what they come to in words."""
+"""The chapters of a generator's evaluation: how good, accurate, private and useful what it makes is."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -8,26 +7,15 @@ from numpy.typing import NDArray
 
 from medgan_ray.evaluate import fit, logits, own, privacy, sets, utility
 from medgan_ray.evaluate.accuracy import class_accuracy
-from medgan_ray.evaluate.case import HELD_OUT, TEST, Case
+from medgan_ray.evaluate.case import HELD_OUT, TEST, GeneratorCase
+from medgan_ray.evaluate.chapter import Chapter
 from medgan_ray.evaluate.fidelity import fidelity
-from medgan_ray.evaluate.privacy import Pair
 from medgan_ray.evaluate.sampled import Population
-from medgan_ray.metrics.figure import Figure, absent
+from medgan_ray.metrics.figure import absent
 from medgan_ray.tasks.generate import GenerateTask
 
 
-@dataclasses.dataclass(frozen=True)
-class Chapter:
-    """What one chapter found."""
-
-    figures: Mapping[str, Figure]
-    """By their whole names, such as privacy.copies."""
-    sentence: str = ""
-    pairs: tuple[Pair, ...] = ()
-    """The generated scans nearest to training scans; ``trained`` counts within ``sets.drawn``. For private pages."""
-
-
-def of_fidelity(case: Case) -> Chapter:
+def of_fidelity(case: GeneratorCase) -> Chapter:
     """How good, and how plausible: see ``fidelity.MEANINGS``."""
     manifest = case.dataset.manifest
     figures = fidelity(
@@ -41,7 +29,7 @@ def of_fidelity(case: Case) -> Chapter:
     return Chapter(figures)
 
 
-def of_privacy(case: Case) -> Chapter:
+def of_privacy(case: GeneratorCase) -> Chapter:
     """How private: see ``privacy``."""
     most = case.settings.neighbors
     task = logits.discriminator(case)
@@ -57,7 +45,7 @@ def of_privacy(case: Case) -> Chapter:
     return Chapter(named, " ".join(words), audit.pairs)
 
 
-def of_classes(case: Case) -> Chapter:
+def of_classes(case: GeneratorCase) -> Chapter:
     """How accurate: is the class that was asked for recognized in what was generated."""
     classes = case.dataset.manifest.classes
     if len(classes) < 2:
@@ -70,7 +58,7 @@ def of_classes(case: Case) -> Chapter:
     return Chapter(class_accuracy(named, case.fake.labels, named_real, case.real.labels, classes, draws))
 
 
-def of_utility(case: Case) -> Chapter:
+def of_utility(case: GeneratorCase) -> Chapter:
     """How useful: recognizers trained with and without generated scans, as many of these as of real ones."""
     mode, names = case.settings.utility, ("utility.gain", "utility.over_duplicated")
     if mode == "none" or len(case.dataset.manifest.classes) < 2:
@@ -84,7 +72,7 @@ def of_utility(case: Case) -> Chapter:
     return Chapter({**unasked, **found.figures}, found.sentence)
 
 
-CHAPTERS: Mapping[str, Callable[[Case], Chapter]] = {
+CHAPTERS: Mapping[str, Callable[[GeneratorCase], Chapter]] = {
     "fidelity": of_fidelity,
     "classes": of_classes,
     "privacy": of_privacy,
@@ -93,7 +81,7 @@ CHAPTERS: Mapping[str, Callable[[Case], Chapter]] = {
 _NO_CLASSES = "the dataset has no classes"
 
 
-def _side(case: Case, names: tuple[str, ...], most: int, task: GenerateTask | None) -> Population:
+def _side(case: GeneratorCase, names: tuple[str, ...], most: int, task: GenerateTask | None) -> Population:
     """Return the scans of some splits, one after another, as the audit takes them."""
     dataset = case.dataset
 

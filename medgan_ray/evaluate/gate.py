@@ -17,7 +17,7 @@ from medgan_ray.config import Section, parse_yaml, read_yaml
 from medgan_ray.errors import UsageError
 from medgan_ray.metrics.figure import Figure
 
-DEFAULT = "rules.yaml"
+DEFAULT, RECOGNIZERS = "rules.yaml", "rules-recognize.yaml"
 
 
 class Rule(Section):
@@ -75,18 +75,18 @@ class Verdict(Section):
         return tuple(ruling for ruling in self.rules if not ruling.passed)
 
 
-def read_rules(path: str = "") -> dict[str, Rule]:
-    """Return the rules of a YAML file by name; those that come with the package if ``path`` is empty.
+def read_rules(path: str = "", default: str = DEFAULT) -> dict[str, Rule]:
+    """Return the rules of a YAML file by name; those that come with the package (``default``) if ``path`` is empty.
 
     Raises:
         InputError: if the file is missing.
         UsageError: if it is not a mapping of names to rules, or holds none.
     """
-    where = path or DEFAULT
+    where = path or default
     if path:
         values = read_yaml(path)
     else:
-        values = parse_yaml(resources.files("medgan_ray.evaluate").joinpath(DEFAULT).read_text("utf-8"), DEFAULT)
+        values = parse_yaml(resources.files("medgan_ray.evaluate").joinpath(default).read_text("utf-8"), default)
     if not values:
         raise UsageError("no rules", where, "a gate without rules would let everything pass")
     for name, value in values.items():

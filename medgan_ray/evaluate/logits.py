@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray.artifacts import checkpoints, runs
-from medgan_ray.evaluate.case import Case
+from medgan_ray.evaluate.case import GeneratorCase
 from medgan_ray.evaluate.sets import CHUNK, drawn
 from medgan_ray.models.augment import AugmentSettings
 from medgan_ray.models.catalog import ModelSettings
@@ -14,7 +14,7 @@ from medgan_ray.tasks.protocol import TrainSettings
 _NETWORK = "networks/discriminator/"
 
 
-def discriminator(case: Case) -> GenerateTask | None:
+def discriminator(case: GeneratorCase) -> GenerateTask | None:
     """Return the run's task with the discriminator of its best checkpoint; None where that checkpoint is gone.
 
     Raises:
@@ -34,7 +34,7 @@ def discriminator(case: Case) -> GenerateTask | None:
     return task
 
 
-def logits(case: Case, task: GenerateTask, name: str, most: int) -> NDArray[np.float32]:
+def logits(case: GeneratorCase, task: GenerateTask, name: str, most: int) -> NDArray[np.float32]:
     """Return the discriminator's logits [n] of the scans of a split at ``sets.drawn``, without augmentation."""
     split, chosen = case.dataset.split(name), drawn(case.dataset, name, most)
     starts = range(0, len(chosen), CHUNK)

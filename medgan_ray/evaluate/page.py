@@ -1,13 +1,13 @@
-"""An evaluation as pages: a report without a real pixel, and a private one with real scans beside generated ones."""
+"""A generator's evaluation as pages: one without a real pixel, and a private one, real scans beside generated ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medgan_ray.evaluate.gate import Ruling
+from medgan_ray.evaluate import sections
 from medgan_ray.evaluate.record import Evaluation
 from medgan_ray.metrics.figure import Figure
-from medgan_ray.report import Curve, Fact, Grid, Level, Motion, Page, Panel, Section, Series, Table, Text
+from medgan_ray.report import Curve, Fact, Grid, Level, Motion, Page, Panel, Section, Table, Text
 
 CHAPTERS = {
     "fidelity": "How good: generated scans beside held-out real ones",
@@ -43,42 +43,43 @@ class Told:
 def published(told: Told) -> Page:
     """Return the report; it holds no real scan."""
     evaluation = told.evaluation
-    sections: list[Section] = [_rules(evaluation.rules)]
-    sections.append(Grid(title="Generated scans", panels=told.generated, note="By class, not selected."))
+    found: list[Section] = [sections.rules(evaluation.rules)]
+    found.append(Grid(title="Generated scans", panels=told.generated, note="By class, not selected."))
     for chapter, title in CHAPTERS.items():
-        sections += _chapter(chapter, title, told)
-    sections += curves(told.log)
+        found += _chapter(chapter, title, told)
+    found += curves(told.log)
     if told.walk:
-        sections.append(
+        found.append(
             Motion(title="A walk through the latent space", gif=told.walk, caption="From one scan to another.")
         )
-    sections += [_pairs("Recipe", told.recipe), _pairs("Where it comes from", told.lineage)]
+    found += [sections.pairs("Recipe", told.recipe), sections.pairs("Where it comes from", told.lineage)]
     return Page(
         title=f"Evaluation of {told.name}",
-        headline=_headline(evaluation),
+        headline=sections.headline(evaluation, ADVICE),
         mark="good" if evaluation.verdict == "passed" else "bad",
         facts=_facts(evaluation),
-        sections=sections,
+        sections=found,
     )
 
 
 def private(told: Told) -> Page:
     """Return the page with real scans: the nearest neighbors, and real scans beside generated ones."""
     text = "It shows scans of the dataset as they are: whoever reads it has to be allowed to see them."
-    sections: list[Section] = [Text(title="Keep this page where the scans are", paragraphs=[text])]
+    found: list[Section] = [Text(title="Keep this page where the scans are", paragraphs=[text])]
     if told.pairs:
         note = "Each generated scan stands above the training scan that is nearest to it, the nearest pair first."
-        sections.append(Grid(title="Nearest neighbors", panels=told.pairs, note=note))
+        found.append(Grid(title="Nearest neighbors", panels=told.pairs, note=note))
     for real, generated in zip(told.real, told.generated, strict=False):
         panels = [Panel(caption="real, held out", images=real.images, columns=real.columns), generated]
-        sections.append(Grid(title=generated.caption or "Real and generated", panels=panels))
-    return Page(title=f"Real and generated: {told.name}", headline=_headline(told.evaluation), sections=sections)
+        found.append(Grid(title=generated.caption or "Real and generated", panels=panels))
+    verdict = sections.headline(told.evaluation, ADVICE)
+    return Page(title=f"Real and generated: {told.name}", headline=verdict, sections=found)
 
 
 def curves(log: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Return the curves of a run's log."""
-    ratios = _series(log, {"whole_ratio": "whole images", "patches_ratio": "patches"})
-    losses = _series(log, {"generator_loss": "generator", "discriminator_loss": "discriminator"})
+    ratios = sections.series(log, {"whole_ratio": "whole images", "patches_ratio": "patches"})
+    losses = sections.series(log, {"generator_loss": "generator", "discriminator_loss": "discriminator"})
     found: list[Section] = []
     if any(series.x for series in ratios):
         found.append(
@@ -95,31 +96,15 @@ def curves(log: Sequence[Mapping[str, Any]]) -> list[Section]:
     return found
 
 
-def _headline(evaluation: Evaluation) -> str:
-    failed = [ruling for ruling in evaluation.rules if not ruling.passed]
-    if not failed:
-        return f"Passed: all {len(evaluation.rules)} rules of the gate are kept. {ADVICE}"
-    named = "; ".join(f"{ruling.name} ({ruling.note})" for ruling in failed)
-    return f"Refused: {len(failed)} of {len(evaluation.rules)} rules are broken: {named}. {ADVICE}"
-
-
 def _facts(evaluation: Evaluation) -> list[Fact]:
     shown = {
         "Distance to real scans (1: as good)": _over_floor(evaluation.figures.get("fidelity.whole")),
         "Texture (1: as good)": _over_floor(evaluation.figures.get("fidelity.patches")),
-        "Copies of training scans": _share(evaluation.figures.get("privacy.copies")),
-        "Membership attack (0.5: blind)": _plain(evaluation.figures.get("privacy.membership_distance")),
-        "Gain from generated scans": _plain(evaluation.figures.get("utility.gain")),
+        "Copies of training scans": sections.share(evaluation.figures.get("privacy.copies")),
+        "Membership attack (0.5: blind)": sections.plain(evaluation.figures.get("privacy.membership_distance")),
+        "Gain from generated scans": sections.plain(evaluation.figures.get("utility.gain")),
     }
     return [Fact(name=name, value=value) for name, value in shown.items() if value]
-
-
-def _rules(rulings: Sequence[Ruling]) -> Table:
-    rows = [
-        [ruling.name, "kept" if ruling.passed else "BROKEN", ruling.value, ruling.limit, ruling.note]
-        for ruling in sorted(rulings, key=lambda ruling: ruling.passed)
-    ]
-    return Table(title="The gate", columns=["rule", "", "measured", "limit", "what that means"], rows=rows)
 
 
 def _chapter(chapter: str, title: str, told: Told) -> list[Section]:
@@ -127,7 +112,8 @@ def _chapter(chapter: str, title: str, told: Told) -> list[Section]:
     sentence = told.evaluation.sentences.get(chapter, "")
     if not figures:
         return [Text(title=title, paragraphs=[sentence])] if sentence else []
-    rows = [_row(_meaning(name, told.meanings), figure) for name, figure in sorted(figures.items(), key=_whole_first)]
+    ordered = sorted(figures.items(), key=_whole_first)
+    rows = [_row(sections.meaning(name, told.meanings), figure) for name, figure in ordered]
     columns = ["figure", "value", "95 % interval", "two sets of real scans", "n", ""]
     return [Table(title=title, columns=columns, rows=rows, note=sentence)]
 
@@ -136,35 +122,9 @@ def _whole_first(item: tuple[str, Figure]) -> tuple[bool, str]:
     return "[" in item[0], item[0]
 
 
-def _meaning(name: str, meanings: Mapping[str, str]) -> str:
-    plain, bracket, rest = name.partition("[")
-    return f"{meanings.get(plain, plain)}{f' [{rest}' if bracket else ''}"
-
-
 def _row(meaning: str, figure: Figure) -> list[str | int | float | None]:
-    ends = "" if figure.low is None or figure.high is None else f"{figure.low:.3g} to {figure.high:.3g}"
-    return [meaning, figure.value, ends, figure.floor, figure.n, figure.not_applicable]
-
-
-def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> Table:
-    return Table(title=title, columns=["", ""], rows=[list(pair) for pair in pairs])
+    return [meaning, figure.value, sections.between(figure), figure.floor, figure.n, figure.not_applicable]
 
 
 def _over_floor(figure: Figure | None) -> str:
     return f"{figure.value / figure.floor:.2f}" if figure and figure.value is not None and figure.floor else ""
-
-
-def _share(figure: Figure | None) -> str:
-    return f"{figure.value:.1%} of {figure.n:,}" if figure and figure.value is not None else ""
-
-
-def _plain(figure: Figure | None) -> str:
-    return f"{figure.value:.3f}" if figure and figure.value is not None else ""
-
-
-def _series(log: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[Series]:
-    found = []
-    for name, shown in names.items():
-        points = [(line["images"], float(line[name])) for line in log if name in line]
-        found.append(Series(name=shown, x=[x for x, _ in points], y=[y for _, y in points]))
-    return found

@@ -33,8 +33,12 @@ class Evaluation(Section):
     """SHA-256 of the weights that were judged."""
     dataset: str
     """SHA-256 of the manifest that they were trained and judged on."""
-    extractor: dict[str, str]
-    """Name and digest of what turns images into features."""
+    extractor: dict[str, str] = Field(default_factory=dict)
+    """Name and digest of what turns images into features; empty where nothing does."""
+    calibration: str = ""
+    """SHA-256 of the calibration that a recognizer was judged with; empty where there is none."""
+    details: dict[str, Any] = Field(default_factory=dict)
+    """What is no single figure: curves and counts, as plain JSON, by chapter."""
     settings: dict[str, Any]
     code_version: str
 

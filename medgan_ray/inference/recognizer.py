@@ -122,10 +122,13 @@ class Recognizer:
         Raises:
             UsageError: for scans of another shape.
         """
-        logits, described = self.seen(images)
+        return self.said(*self.seen(images))
+
+    def said(self, logits: NDArray[np.float32], described: NDArray[np.float32]) -> Answers:
+        """Return what ``answers`` does, for what ``seen`` gave."""
         sets = [self._of_set(index, part) for index, part in enumerate(self.parts(logits))]
         if self.calibration is None or self._cloud is None:
-            return Answers(tuple(sets), np.ones(len(images)), np.ones(len(images), bool))
+            return Answers(tuple(sets), np.ones(len(logits)), np.ones(len(logits), bool))
         p = anomaly.p_values(anomaly.distances(described, self._cloud), self._distances)
         return Answers(tuple(sets), p, p < self.calibration.least_p)
 

@@ -1,4 +1,5 @@
-"""The verb ``evaluate``: how good, accurate, private and useful a run's generator is, and what the gate says of it.
+"""The verb ``evaluate``: how good, accurate, private and useful a run's generator is, or how far its recognizer can be
+relied on; and what the gate says of it.
 
     medgan-ray evaluate run heads
 
@@ -17,7 +18,7 @@ from medgan_ray.metrics.figure import Figure
 from medgan_ray.verbs.config import Config
 
 if TYPE_CHECKING:
-    from medgan_ray.evaluate.chapters import Chapter
+    from medgan_ray.evaluate.chapter import Chapter
 
 Progress = Callable[[int, int], None]
 
@@ -38,30 +39,29 @@ class EvaluateResult(Section):
 def evaluate_run(
     run: str, dataset: str, config: Mapping[str, Any] | Config | None = None, progress: Progress | None = None
 ) -> EvaluateResult:
-    """Evaluate a run's best generator, and write RUN/evaluations/, RUN/report.html and RUN/private/report.html.
+    """Evaluate a run's best model, and write RUN/evaluations/, RUN/report.html and RUN/private/report.html.
 
     Args:
-        run: a run of the task generate.
+        run: a run of the task generate or recognize.
         dataset: the dataset that it was trained on; its test split is what figures stand on.
         config: options, nested or dotted; the section ``evaluate`` matters, and how the dataset is read.
         progress: told (chapters done, chapters).
 
     Raises:
-        UsageError: for a bad option or rule, or a run of another task.
+        UsageError: for a bad option or rule.
         InputError: if run, dataset, test split or extractor are missing or corrupt.
     """
-    from medgan_ray.evaluate import record, report
-    from medgan_ray.evaluate.case import Case
-    from medgan_ray.evaluate.chapters import CHAPTERS
+    from medgan_ray.evaluate import kinds, record, report
 
     began, options = time.monotonic(), Config.of(config)
-    rules = read_rules(options.evaluate.rules)
-    case = Case(run, dataset, options.evaluate, options.data)
+    kind = kinds.of(run)
+    rules = read_rules(options.evaluate.rules, kind.rules)
+    case = kind.opens(run, dataset, options.evaluate, options.data)
     found: dict[str, Chapter] = {}
-    for name, chapter in CHAPTERS.items():
+    for name, chapter in kind.chapters.items():
         found[name] = chapter(case)
         if progress:
-            progress(len(found), len(CHAPTERS))
+            progress(len(found), len(kind.chapters))
     figures = {key: figure for each in found.values() for key, figure in each.figures.items()}
     verdict = judge(figures, rules)
     evaluation = record.Evaluation(
@@ -69,14 +69,15 @@ def evaluate_run(
         rules=verdict.rules,
         figures=figures,
         sentences={name: each.sentence for name, each in found.items() if each.sentence},
-        model=case.model.card.weights,
+        details={name: dict(each.details) for name, each in found.items() if each.details},
+        model=case.card.weights,
         dataset=case.dataset.sha256,
-        extractor={"name": case.extractor.name, "digest": case.extractor.digest},
+        **case.means,
         settings=options.evaluate.model_dump(mode="json"),
         code_version=__version__,
     )
     digest = record.write(case.run, evaluation)
-    page = report.write(case, evaluation, found["privacy"].pairs)
+    page = report.write(case.run, kind.pages(case, evaluation, found))
     return EvaluateResult(
         evaluation=digest,
         verdict=verdict.word,

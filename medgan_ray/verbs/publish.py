@@ -5,8 +5,8 @@ medgan-ray publish runs/1 registry/heads --force --why "a baseline for the cours
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medgan_ray.artifacts import registry, runs
 from medgan_ray.config import Section
@@ -15,6 +15,9 @@ from medgan_ray.errors import GateRefusal, InputError, UsageError
 from medgan_ray.store import Store, open_store
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medgan_ray.artifacts.calibration import Calibration
     from medgan_ray.artifacts.versions import Description, Release
     from medgan_ray.verbs.config import Config
 
@@ -33,6 +36,14 @@ class PublishResult(Section):
     failed: tuple[str, ...]
     forced: str | None
     weights: str
+
+
+class _Best(NamedTuple):
+    """A run's best model as it is published: what it is, its files, and a recognizer's calibration."""
+
+    card: "Description"
+    files: dict[str, bytes]
+    calibration: "Calibration | None" = None
 
 
 class _Judged(Section):
@@ -67,7 +78,7 @@ def publish_run(
     Raises:
         GateRefusal: if the best weights were not evaluated, or a rule was not kept, and ``force`` is not given.
         UsageError: for ``force`` without a reason, a reason without ``force``, or a name that can't be a model's.
-        InputError: if there is no run with a best model, or it is corrupt.
+        InputError: if there is no run with a best model, it is corrupt, or a recognizer that isn't calibrated.
         StoreError: if a store fails.
     """
     from medgan_ray.verbs.config import Config
@@ -76,16 +87,15 @@ def publish_run(
         raise UsageError("--force and --why go together", "", 'give --force --why "REASON", or neither')
     settings = Config.of(config).publish
     target, source = registry.open_model(model), _run(run)
-    card, weights = _best(source)
-    judged = _judge(source, card)
+    best = _best(source)
+    judged = _judge(source, best)
     if judged.why and not force:
         raise GateRefusal(judged.why, source.uri, judged.fix)
     forced = " ".join(why.split()) if judged.why else None
 
     def files_of(number: int, now: str) -> dict[str, bytes]:
         release = _release(source, target, judged, forced, (number, now, settings.license))
-        described = card.model_copy(update={"release": release})
-        return _files(described, release, judged.evaluation, settings.use, weights)
+        return _files(best, release, judged.evaluation, settings.use)
 
     found = registry.publish(target, files_of, f"published: {judged.verdict}" + (", forced" if forced else ""))
     return PublishResult(
@@ -95,7 +105,7 @@ def publish_run(
         verdict=judged.verdict,
         failed=judged.failed,
         forced=forced,
-        weights=card.weights,
+        weights=best.card.weights,
     )
 
 
@@ -112,28 +122,62 @@ def _run(uri: str) -> Store:
     return store
 
 
-def _best(run: Store) -> "tuple[Description, bytes]":
-    """Return the description and the weights of a run's best model: a generator's, and no others."""
+def _best(run: Store) -> _Best:
+    """Return a run's best model: a generator or a calibrated recognizer, with no tensor that isn't its own."""
     from medgan_ray.artifacts.versions import WEIGHTS, read_model
-    from medgan_ray.inference.model import Model
 
     tensors, card = read_model(run.child("best"))
-    Model(run.uri, tensors, card)  # refuses any tensor that isn't the generator's: a discriminator never leaves a run
     weights = run.read(f"best/{WEIGHTS}")
     if hashlib.sha256(weights).hexdigest() != card.weights:
         raise InputError("the run has found a better model meanwhile", run.uri, "publish again")
-    return card, weights
+    if card.task not in _CARRIED:
+        raise UsageError(f"a model of task={card.task}", run.uri, f"published are: {', '.join(_CARRIED)}")
+    return _CARRIED[card.task](run, tensors, _Best(card, {WEIGHTS: weights}))
 
 
-def _judge(run: Store, card: "Description") -> _Judged:
-    """Return what the newest evaluation of a run says of these very weights; whatever is unclear is a refusal."""
+def _generator(run: Store, tensors: "dict[str, Tensor]", best: _Best) -> _Best:
+    """Refuse any tensor that isn't the generator's: a discriminator never leaves a run."""
+    from medgan_ray.inference.model import Model
+
+    Model(run.uri, tensors, best.card)
+    return best
+
+
+def _recognizer(run: Store, tensors: "dict[str, Tensor]", best: _Best) -> _Best:
+    """Take the calibration along, and refuse weights that have none: what they say would mean nothing."""
+    from medgan_ray.artifacts import calibration
+    from medgan_ray.inference.recognizer import Recognizer
+
+    data, _ = run.read_version(f"best/{calibration.FILE}")
+    where = f"{run.uri}/best/{calibration.FILE}"
+    fitted = calibration.parsed(data, best.card.weights, where) if data is not None else None
+    Recognizer(run.uri, tensors, best.card, fitted)
+    if data is None or fitted is None:
+        advice = "train it to its end, with 10 scans or more in the val split"
+        raise InputError("a recognizer without calibration is not published", run.uri, advice)
+    return _Best(best.card, {**best.files, calibration.FILE: data}, fitted[0])
+
+
+_CARRIED: Mapping[str, Callable[[Store, "dict[str, Tensor]", _Best], _Best]] = {
+    "generate": _generator,
+    "recognize": _recognizer,
+}
+"""By task, what a version needs beside weights and description."""
+
+
+def _judge(run: Store, best: _Best) -> _Judged:
+    """Return what the newest evaluation of a run says of this very model; whatever is unclear is a refusal."""
+    from medgan_ray.artifacts import calibration
     from medgan_ray.evaluate import record
 
     fix = f"medgan-ray evaluate {run.uri} DATASET, or pass --force --why REASON"
-    found = record.newest(run)
-    if found is None or found.model != card.weights:
-        why = "the best weights were not evaluated" + (", only others" if found else "")
-        nothing = {"verdict": "none", "rules": [], "figures": {}, "model": card.weights}
+    found, weights = record.newest(run), best.card.weights
+    fitted = best.files.get(calibration.FILE)
+    beside = hashlib.sha256(fitted).hexdigest() if fitted is not None else ""
+    if found is None or found.model != weights or found.calibration != beside:
+        what = "weights were" if found is None or found.model != weights else "weights' calibration was"
+        why = f"the best {what} not evaluated" + (", only others" if found else "")
+        nothing = {"verdict": "none", "rules": [], "figures": {}, "model": weights}
         return _Judged(verdict="none", evaluation=nothing, why=f"refused by the gate: {why}", fix=fix)
     values = found.model_dump(mode="json")
     failed = tuple(rule.name for rule in found.rules if rule.passed is not True)
@@ -171,15 +215,14 @@ def _release(run: Store, model: Store, judged: _Judged, forced: str | None, told
     )
 
 
-def _files(
-    card: "Description", release: "Release", evaluation: Mapping[str, Any], use: str, weights: bytes
-) -> dict[str, bytes]:
+def _files(best: _Best, release: "Release", evaluation: Mapping[str, Any], use: str) -> dict[str, bytes]:
     from medgan_ray.artifacts.card import write_card
-    from medgan_ray.artifacts.versions import DESCRIPTION, WEIGHTS
+    from medgan_ray.artifacts.versions import DESCRIPTION
 
+    described = best.card.model_copy(update={"release": release})
     return {
-        WEIGHTS: weights,
-        DESCRIPTION: canonical(card.model_dump(mode="json")),
-        CARD: write_card(card, release, evaluation, use).encode(),
+        **best.files,
+        DESCRIPTION: canonical(described.model_dump(mode="json")),
+        CARD: write_card(described, release, evaluation, use, best.calibration).encode(),
         EVALUATION: canonical(dict(evaluation)),
     }
