@@ -1,7 +1,8 @@
 """The published form of a model: weights and a description. A run's ``best/`` has it too.
 
-model.safetensors   the averaged generator; never a discriminator
-model.json          what it is: see ``Description``; names the weights by SHA-256, written after them
+model.safetensors         the averaged generator or recognizer; never a discriminator
+model.json                what it is: see ``Description``; names the weights by SHA-256, written after them
+calibration.safetensors   of a recognizer: see ``calibration``
 """
 
 import hashlib

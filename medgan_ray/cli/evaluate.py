@@ -6,7 +6,7 @@ from medgan_ray.errors import GateRefusal
 
 @verb("RUN DATASET", "medgan-ray evaluate runs/1 heads evaluate.utility=none", placed=True)
 def evaluate(call: Call) -> None:
-    """Say how good, how accurate, how private and how useful a run's generator is.
+    """Say how good, accurate, private and useful a run's generator is, or how far a recognizer can be relied on.
 
     It is judged on the scans of DATASET that training never saw. RUN/report.html tells it without a real pixel,
     RUN/private/report.html shows real scans. Exit code 3 if the gate refuses it.

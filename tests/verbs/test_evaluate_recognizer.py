@@ -1,4 +1,4 @@
-"""A recognizer is evaluated and published as a generator is: figures, pages, gate, and a version with its calibration."""
+"""A recognizer is evaluated and published as a generator is: figures, pages, gate, a version with its calibration."""
 
 import json
 import re
