@@ -41,6 +41,16 @@ def uniform(positions: NDArray[np.int64], width: int, *parts: str | int) -> NDAr
     return _rows(positions, width, "uniform", parts)
 
 
+def number(positions: NDArray[np.int64], below: int | NDArray[np.int64], *parts: str | int) -> NDArray[np.int64]:
+    """Return whole numbers from 0 to ``below`` - 1, int64 [len(positions)], each a function of (parts, position).
+
+    Twice 24 bits: one draw in float32 tells no more than 16 million apart.
+    """
+    drawn = uniform(positions, 2, *parts).astype(np.float64)
+    found: NDArray[np.int64] = ((drawn[:, 0] + drawn[:, 1] / 2**24) * below).astype(np.int64)
+    return np.clip(found, 0, np.maximum(np.asarray(below) - 1, 0))
+
+
 def _rows(
     positions: NDArray[np.int64], width: int, law: Literal["normal", "uniform"], parts: tuple[str | int, ...]
 ) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgan_ray.dataset.manifest import Intensity, LabelSet, Manifest, SplitEntry, write_manifest
+from medgan_ray.dataset.manifest import Intensity, LabelSet, Manifest, SplitEntry, Synthetic, write_manifest
 from medgan_ray.dataset.shards import Samples, ShardWriter
 from medgan_ray.store import open_store
 from medgan_ray.verbs.ingest import ingest_scans
@@ -13,6 +13,10 @@ from medgan_ray.verbs.phantom import make_phantoms
 from medgan_ray.verbs.train import train
 
 SIDES = (LabelSet(name="side", classes=("left", "right")),)
+MADE = Synthetic(
+    model="heads", weights="00" * 32, version=1, verdict="none", forced=None, label=None, seed=0, truncation=None
+)
+"""What a dataset says that a model has made."""
 COUNTS = {"train": 120, "val": 24, "test": 24}
 
 
@@ -24,14 +28,15 @@ def write_dataset(
     shard_bytes: int = 0,
     sides: bool = False,
     pairs: bool = False,
+    synthetic: bool = False,
 ) -> Manifest:
     """Write bright disks of random place and radius on a dark ground; return the manifest.
 
     Classes come in turn, which nothing shows; ``sides`` adds a label set that the picture does show; ``pairs``
-    adds a second image of each, its negative.
+    adds a second image of each, its negative. ``synthetic`` says that a model made them, and draws others.
     """
     counts = counts or COUNTS
-    store, draw = open_store(uri), np.random.default_rng(7)
+    store, draw = open_store(uri), np.random.default_rng(8 if synthetic else 7)
     shards, splits, seen = [], {}, 0
     for split, count in counts.items():
         center, radius = draw.uniform(0.35, 0.65, (2, count, 1, 1)), draw.uniform(0.1, 0.3, (count, 1, 1))
@@ -60,6 +65,7 @@ def write_dataset(
         labels=((LabelSet(name="label", classes=classes),) if classes else ()) + SIDES[: int(sides)],
         splits=splits,
         shards=tuple(shards),
+        synthetic=MADE if synthetic else None,
         content_digest=hashlib.sha256("".join(entry.sha256 for entry in shards).encode()).hexdigest(),
     )
     write_manifest(store, manifest)

@@ -21,6 +21,7 @@ train.penalty_every train.checkpoint_images train.keep_checkpoints train.keep_ev
 train.micro_batch train.most_rollbacks train.log_images train.figure_samples
 train.floor_draws train.logit_adjustment train.targets train.coverage
 train.given train.head train.noise_sd train.dose train.precision train.init_from
+train.synthetic train.synthetic_scans train.synthetic_share
 train.freeze_discriminator train.freeze_trunk train.writers
 augment.probability augment.control augment.target augment.speed_images
 augment.shift augment.flip augment.rotate_degrees augment.scale

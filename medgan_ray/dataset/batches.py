@@ -7,8 +7,9 @@ while it is read. No call asks for it: a split hands out orders that say where t
 import dataclasses
 import functools
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ MOST_TIMES = 100
 """How often an epoch sees a sample of a rare class, at most."""
 LARGE = ("image", "pair")
 """Tensors that stay on the disk; the others take some bytes a sample, and are kept in memory once seen."""
+Replace = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+"""From sample indices and the positions where they stand to the indices that stand there instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +44,22 @@ class Dataset:
     run: Store | None = None
     skipped: tuple[str, ...] = ()
     """SHA-256 of the shards that the run goes on without."""
+    mixing: "Mixing | None" = None
+    """What is mixed into the training split; val and test stay as they are."""
 
     def split(self, name: str) -> "Split":
         """Return a split by name (train, val, test); it may be empty."""
-        return Split(self, [entry for entry in self.manifest.shards if entry.split == name])
+        entries = [entry for entry in self.manifest.shards if entry.split == name]
+        if self.mixing and name == "train":
+            return self.mixing.over(self, entries)
+        return Split(self, entries)
+
+
+class Mixing(Protocol):
+    """What is mixed into a training split."""
+
+    def over(self, dataset: Dataset, entries: list[ShardEntry]) -> "Split":
+        """Return the training split of a dataset, whose shards these are, with it."""
 
 
 class _Opened(NamedTuple):
@@ -89,7 +104,8 @@ class Split:
         times = self._times() if settings.balance == "classes" else None
         entered = functools.partial(self._enter, f"{seed} {stream}")
         sizes = [entry.samples for entry in self._entries]
-        return Order(sizes, keys, settings.span_shards, times, self._left_out, entered)
+        instead = self._instead(seed, stream)
+        return Order(sizes, keys, settings.span_shards, times, self._left_out, entered, instead)
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
         """Return the samples at ``indices``, in that order, as fresh arrays.
@@ -138,11 +154,26 @@ class Split:
             gathered[name] = np.frombuffer(bytearray().join(parts), np.uint16).reshape(shape)
         return gathered
 
+    def stay_open(self) -> None:
+        """Open every shard and keep it open, for samples that are taken from anywhere; where the cache has the room."""
+        if 2 * sum(entry.bytes for entry in self._entries) <= self.dataset.settings.cache_bytes:
+            self._enter("all", frozenset(self._kept_shards), frozenset())
+
+    def codes(self, column: int = 0) -> NDArray[np.int32]:
+        """Return every sample's class in a label set, -1 if unknown or left out."""
+        for number in self._kept_shards:
+            if not self._seen[number]:
+                self._shard(number)
+        codes: NDArray[np.int32] = self._small["label"][:, column].copy()
+        for number in self._left_out:
+            codes[self._starts[number] : self._starts[number + 1]] = -1
+        return codes
+
     def class_counts(self, classes: int, column: int = 0) -> tuple[int, ...]:
         """Return how many samples the classes 0 … ``classes - 1`` of a label set have, the first by default."""
         if not classes:
             return ()
-        codes = self._codes(column)
+        codes = self.codes(column)
         return tuple(np.bincount(codes[codes >= 0], minlength=classes)[:classes].tolist())
 
     def _kept(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
@@ -153,28 +184,20 @@ class Split:
         if not self._left_out:
             return indices, shards
         whole = np.concatenate([np.arange(self._starts[n], self._starts[n + 1]) for n in self._kept_shards])
-        # Twice 24 bits: one draw in float32 tells no more than 16 million samples apart.
-        drawn = seeds.uniform(indices, 2, self.dataset.manifest.content_digest, "refill").astype(np.float64)
-        places = ((drawn[:, 0] + drawn[:, 1] / 2**24) * len(whole)).astype(np.int64).clip(max=len(whole) - 1)
+        places = seeds.number(indices, len(whole), self.dataset.manifest.content_digest, "refill")
         indices = np.where(np.isin(shards, list(self._left_out)), whole[places], indices)
         return indices, np.searchsorted(self._starts, indices, side="right") - 1
 
-    def _codes(self, column: int = 0) -> NDArray[np.int32]:
-        """Return every sample's class in a label set, -1 if unknown or left out."""
-        for number in self._kept_shards:
-            if not self._seen[number]:
-                self._shard(number)
-        codes: NDArray[np.int32] = self._small["label"][:, column].copy()
-        for number in self._left_out:
-            codes[self._starts[number] : self._starts[number + 1]] = -1
-        return codes
+    def _instead(self, seed: int, stream: str) -> Replace | None:
+        """Return what puts others in the place of an order's samples; None: nothing does."""
+        return None
 
     def _times(self) -> NDArray[np.int64]:
         """Return how often an epoch sees each sample, so that classes come equally often; unknown classes: once."""
         classes = len(self.dataset.manifest.classes)
         if not classes:
             raise UsageError("a dataset without classes", "data.balance", "leave it at none")
-        codes = self._codes()
+        codes = self.codes()
         counts = np.bincount(codes[codes >= 0], minlength=classes)
         times = np.rint(counts.max(initial=1) / np.maximum(counts, 1)).astype(np.int64)
         return np.append(times.clip(1, MOST_TIMES), 1)[codes]

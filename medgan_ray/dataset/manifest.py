@@ -101,7 +101,11 @@ class Synthetic(Section):
     forced: str | None
     """Why it was published against the gate; None if it was not."""
     label: str | None
-    """The class asked for; None: classes as often as in the training scans."""
+    """The class asked for; None: classes as often as in the training scans, or ``classes``."""
+    classes: tuple[str, ...] = ()
+    """The classes asked for in turn; empty: see ``label``."""
+    trained_on: str = ""
+    """Content digest of the dataset that the model learned; empty where that is not known."""
     seed: int
     truncation: float | None
 

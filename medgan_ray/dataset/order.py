@@ -24,6 +24,7 @@ class Order:
         times: how often an epoch sees each sample, int [samples]; None: once.
         left_out: shards whose samples are never seen; not all of them.
         entered: is told the shards of a span when its positions are first asked for, and those of the next one.
+        instead: returns what stands in for sample indices at their positions; both int64 [n].
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Order:
         times: NDArray[np.int64] | None = None,
         left_out: frozenset[int] = frozenset(),
         entered: Callable[[frozenset[int], frozenset[int]], None] | None = None,
+        instead: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]] | None = None,
     ) -> None:
         self._starts = np.concatenate([[0], np.cumsum(shard_samples, dtype=np.int64)])
         self._times = times
@@ -44,6 +46,7 @@ class Order:
         """Positions of an epoch."""
         self._keys, self._span_shards = keys, span_shards
         self._left_out, self._entered, self._now = left_out, entered, (-1, -1)
+        self._instead = instead
         self._span = functools.lru_cache(maxsize=4)(self._permuted_span)
         self._spans = functools.lru_cache(maxsize=2)(self._spans_of)
 
@@ -60,7 +63,8 @@ class Order:
             taken = self._span(epoch, span)[offset : offset + start + count - position]
             parts.append(taken)
             position += len(taken)
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        found = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return self._instead(found, np.arange(start, start + count)) if self._instead else found
 
     def _enter(self, epoch: int, span: int) -> None:
         if self._entered is None or self._now == (epoch, span):

@@ -26,7 +26,7 @@ PROJECT = "medgan-ray"
 """The experiment (MLflow) or project (Weights & Biases) that runs stand in unless the environment names another."""
 _TOLD = ("seed", "batch", "images", "task", "model", "train", "augment")
 """The options that are told: none of them holds a path or an address."""
-_PLACES = ("train.init_from", "train.writers")
+_PLACES = ("train.init_from", "train.synthetic", "train.synthetic_from", "train.writers")
 
 
 class Mlflow:

@@ -64,6 +64,8 @@ class Recipe(Section):
     series: str
     begun: str
     """UIDs and time of a DICOM series, which outlive an interruption."""
+    classes: tuple[str, ...] = ()
+    """Classes made in turn; empty: as ``label`` says."""
 
     def parts(self) -> Iterator["Part"]:
         """Yield the parts in order."""
@@ -92,8 +94,18 @@ class Make(Protocol):
         """Return what was made, by where each part starts."""
 
 
-def plan(model: Model, n: int, label: str | None, seed: int, form: str, truncation: float | None) -> Recipe:
+def plan(
+    model: Model,
+    n: int,
+    label: str | None,
+    seed: int,
+    form: str,
+    truncation: float | None,
+    classes: tuple[str, ...] = (),
+) -> Recipe:
     """Return the recipe of a call; what can't be made is refused.
+
+    ``classes`` are made in turn where no label is asked for.
 
     Raises:
         UsageError: for an unknown format or label, n < 1, a negative seed, or a truncation that the model has not.
@@ -101,7 +113,7 @@ def plan(model: Model, n: int, label: str | None, seed: int, form: str, truncati
     kind = next((each for each in FORMS if each == form), None)
     if kind is None:
         raise UsageError(f"format {form!r}", "", f"known: {', '.join(FORMS)}")
-    model.check(n, label, seed, truncation)
+    model.in_turn(classes).check(n, label, seed, truncation)
     part = PART
     if form == "dataset":
         each = 2 * model.card.channels * model.size[0] * model.size[1]
@@ -118,6 +130,7 @@ def plan(model: Model, n: int, label: str | None, seed: int, form: str, truncati
         study=series.study,
         series=series.series,
         begun=series.begun.isoformat(),
+        classes=classes,
     )
 
 
@@ -178,6 +191,7 @@ def make(model: Model, store: Store, recipe: Recipe, part: Part, tell: Tell = la
     """
     if model.card.weights != recipe.weights:
         raise InputError("the model has changed meanwhile", model.uri, "name a version, or give another OUT")
+    model = model.in_turn(recipe.classes)
     sink = _Shard(model, store, recipe) if recipe.form == "dataset" else _Files(model, store, recipe, recipe.form)
     with concurrent.futures.ThreadPoolExecutor(1, "medgan-write") as writer:
         before: concurrent.futures.Future[None] | None = None
@@ -276,6 +290,8 @@ def _origin(model: Model, recipe: Recipe) -> Synthetic:
         forced=release.forced if release else None,
         weights=recipe.weights,
         label=recipe.label,
+        classes=recipe.classes,
+        trained_on=model.card.content_digest,
         seed=recipe.seed,
         truncation=recipe.truncation,
     )
@@ -284,4 +300,5 @@ def _origin(model: Model, recipe: Recipe) -> Synthetic:
 def _told(model: Model, recipe: Recipe) -> dict[str, Any]:
     """Return the recipe of a dataset: what its images are a function of."""
     asked = recipe.model_dump(mode="json", include={"weights", "n", "label", "seed", "truncation", "part"})
-    return {"synthetic": asked, "size": list(model.size)}
+    turn = {"classes": list(recipe.classes)} if recipe.classes else {}
+    return {"synthetic": {**asked, **turn}, "size": list(model.size)}

@@ -4,7 +4,9 @@ Image i depends on (weights, seed, label, truncation, i) alone: samples are draw
 ``BATCH``, so n = 4 is a prefix of n = 16, and the bytes are the same on the same kind of device and versions.
 """
 
+import copy
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -46,7 +48,20 @@ class Model:
             raise InputError("weights are of another network", uri, "train or publish again") from None
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._generator.to(self._device).requires_grad_(False).eval()
+        self._turn = np.empty(0, np.int64)
+        """Codes that label None stands for, one image after another; empty: as often as in the training scans."""
         self._cached = functools.lru_cache(maxsize=8)(self._block)
+
+    def in_turn(self, classes: Sequence[str]) -> "Model":
+        """Return this model with another meaning of label None: these classes in turn, image i of class i mod K.
+
+        Raises:
+            UsageError: for a class that this model does not know.
+        """
+        turned = copy.copy(self)
+        turned._turn = np.array([self.code(name) for name in classes], np.int64)
+        turned._cached = functools.lru_cache(maxsize=8)(turned._block)
+        return turned
 
     @property
     def version(self) -> str:
@@ -186,6 +201,8 @@ class Model:
 
     def _codes(self, positions: NDArray[np.int64], code: int, seed: int) -> NDArray[np.int64]:
         counts = np.asarray(self.card.class_counts, np.float64)
+        if code < 0 and len(self._turn):
+            return self._turn[positions % len(self._turn)]
         if code >= 0 or not counts.sum():
             return np.full(len(positions), code)
         draws = seeds.uniform(positions, 1, self.card.weights, seed, "label")[:, 0]

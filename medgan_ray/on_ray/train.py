@@ -24,7 +24,10 @@ from medgan_ray.on_ray.host import RayHost
 from medgan_ray.on_ray.interrupt import interruptible
 from medgan_ray.on_ray.settings import PlacedConfig
 from medgan_ray.store import is_remote, open_store
+from medgan_ray.verbs import first_synthetic
 from medgan_ray.verbs.config import Config
+from medgan_ray.verbs.first_synthetic import Generate, generate_here
+from medgan_ray.verbs.generate import GenerateResult, Wanted
 from medgan_ray.verbs.train import TrainResult, begin, train_rank
 
 if TYPE_CHECKING:
@@ -60,11 +63,11 @@ def train(
     """
     settings = placed(config)
     dataset, run = absolute(dataset), absolute(run)
-    finished = begin(dataset, run, rank_config(settings))
+    finished = begin(dataset, run, rank_config(settings), _generating(settings, address))
     if finished:
         return finished
     with session.local(address, cpus=max(most(settings.workers), os.cpu_count() or 1)) as scratch:
-        session.check_paths(dataset, run, shared=settings.ray.shared_paths)
+        session.check_paths(dataset, run, *first_synthetic.places(settings), shared=settings.ray.shared_paths)
         result = _fit(_Job(dataset, run, settings, scratch), scaling(settings), progress)
     found: TrainResult = result.return_value
     return found
@@ -104,11 +107,13 @@ class GANTrainer:
         ``checkpoint`` stands on the run's best checkpoint, which isn't copied; ``metrics`` are the last figures.
         """
         workers = self.scaling_config.num_workers if self.scaling_config is not None else self.config.workers
-        finished = begin(self.dataset, self.run, rank_config(self.config))
+        generate = generate_here if workers == 0 else _generating(self.config, None)
+        finished = begin(self.dataset, self.run, rank_config(self.config), generate)
         if finished or workers == 0:
             return self._fit_here(finished)
         with session.local(cpus=max(most(workers), os.cpu_count() or 1)) as scratch:
-            session.check_paths(self.dataset, self.run, shared=self.config.ray.shared_paths)
+            paths = (self.dataset, self.run, *first_synthetic.places(self.config))
+            session.check_paths(*paths, shared=self.config.ray.shared_paths)
             job = _Job(self.dataset, self.run, self.config, scratch, self.run_config)
             result = _fit(job, self.scaling_config or scaling(self.config), None)
         return self._registered(result)
@@ -163,6 +168,19 @@ def nested(dataset: str, run: str, config: PlacedConfig, metric: str, callbacks:
         job = _Job(dataset, run, config, scratch, callbacks=callbacks, metric=metric)
         found: TrainResult = _fit(job, scaling(config), None).return_value
     return found
+
+
+def _generating(settings: PlacedConfig, address: str | None) -> Generate:
+    """Return what makes the scans that are mixed in, as Ray tasks: nothing heavy runs in the driver."""
+
+    def generate(model: str, out: str, wanted: Wanted) -> GenerateResult:
+        from medgan_ray.on_ray.chores import Place, generate_scans
+
+        place = Place(address, settings.ray.shared_paths)
+        config = settings.model_dump(mode="json", exclude_unset=True)
+        return generate_scans(model, out, place=place, config=config, **dict(wanted))
+
+    return generate
 
 
 def placed(config: Mapping[str, Any] | Config | None) -> PlacedConfig:

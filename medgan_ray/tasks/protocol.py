@@ -80,12 +80,26 @@ class TrainSettings(Section):
     """Arithmetic of the networks; auto: bfloat16 autocast where the processor has it, else float32."""
     init_from: str = ""
     """Start from the weights of another run, or of a version's folder, wherever names and shapes fit; empty: afresh."""
+    synthetic: str = ""
+    """Recognizers: generated scans stand in for some training scans: a model makes them, or a generated dataset."""
+    synthetic_scans: int = Field(default=0, ge=0)
+    """How many a model makes when the run begins, its classes in turn; 0: as many as the training scans."""
+    synthetic_share: float | dict[str, float] = 0.5
+    """Share of a class's positions where a generated scan of it stands in: one for all, or {CLASS: share}, others 0."""
     freeze_discriminator: int = Field(default=0, ge=0)
     """Earliest layers of a discriminator taken over from a run that stay as they are (FreezeD)."""
     freeze_trunk: bool = False
     """Recognizers: train the head alone, on a trunk that comes trained (train.init_from, or efficientnet-lite0)."""
     writers: tuple[str, ...] = ("tensorboard",)
     """Where figures and previews go beside metrics.jsonl: tensorboard, mlflow, wandb, or what a package brings."""
+
+    @field_validator("synthetic_share", mode="before")
+    @classmethod
+    def _shares(cls, value: object) -> object:
+        for share in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ValueError("give a share of 0 to 1, or one for each class: {glioma: 0.8}")
+        return value
 
     @field_validator("writers")
     @classmethod

@@ -38,6 +38,8 @@ class Wanted(Section):
     seed: int = 0
     form: str = "png"
     truncation: float | None = None
+    classes: tuple[str, ...] = ()
+    """Made in turn, where no label is asked for."""
 
 
 def generate_scans(

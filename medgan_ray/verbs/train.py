@@ -19,8 +19,9 @@ from medgan_ray.engine import writers
 from medgan_ray.errors import InputError, Interrupted, ShardSkipped, UsageError
 from medgan_ray.host import Host, LocalHost
 from medgan_ray.store import open_store
-from medgan_ray.verbs import first_weights, kinds
+from medgan_ray.verbs import first_synthetic, first_weights, kinds
 from medgan_ray.verbs.config import FREE_WHEN_RESUMED, Config
+from medgan_ray.verbs.first_synthetic import Generate, generate_here
 from medgan_ray.verbs.signals import interruptible
 
 _OF_TRANSLATION = {"given", "head", "noise_sd", "dose"}
@@ -68,8 +69,16 @@ def train(
             host.log(str(skipped))
 
 
-def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = None) -> TrainResult | None:
-    """Check the request and write ``run.json``; return the result if the run is complete already."""
+def begin(
+    dataset: str,
+    run: str,
+    config: Mapping[str, Any] | Config | None = None,
+    generate: Generate = generate_here,
+) -> TrainResult | None:
+    """Check the request and write ``run.json``; return the result if the run is complete already.
+
+    ``generate`` makes the scans that are mixed in, where a model is named for them.
+    """
     options = Config.of(config)
     opened = open_dataset(dataset, options.data)
     _check(opened, options)
@@ -79,6 +88,7 @@ def begin(dataset: str, run: str, config: Mapping[str, Any] | Config | None = No
     writers.check(options.train.writers, store)
     asked = options.model_dump(mode="json")
     asked["train"] |= first_weights.record(store, options, lambda: kind.build(options, opened))
+    asked["train"] |= first_synthetic.record(store, options, opened, generate)
     defaults = Config.of({"task": options.task}).model_dump(mode="json")
     new = runs.begin(store, {"dataset": dataset, **asked}, opened.sha256, _FREE, defaults)
     done = None if new else runs.read_json(store, runs.RESULT)
@@ -99,6 +109,7 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     options, store = Config.of(config), open_store(run)
     processor.prepare(exact=options.train.precision in ("float32", "float64"))
     opened = open_dataset(dataset, options.data, runs.read(store)["manifest"], store)
+    opened = first_synthetic.mixed_in(opened, store, options, host)
     kind = kinds.of(options.task)
     options = kind.settled(options, opened.manifest)
     if host.rank == 0:
