@@ -51,7 +51,7 @@ def train_on(world, dataset, config, run="", after=10**9):
 
 
 def seen(run):
-    """Return what was shown at each position: {phase position: digests of the real image and of the noise}."""
+    """Return what was shown at each position: {phase position: digests of the image and, of generators, the noise}."""
     found = {}
     for path in sorted(Path(run).glob("seen-*.jsonl")):
         for line in map(json.loads, path.read_text().splitlines()):
@@ -79,7 +79,14 @@ def _rank(rank, world, folder, dataset, run, config, after):
 
 def _take_notes(file):
     """Have every task of this process write down what it is shown."""
-    from medgan_ray.tasks import generate
+    from medgan_ray.tasks import generate, recognize
+
+    class Shown(recognize.RecognizeTask):
+        def losses(self, phase, share, values):
+            for position, image in zip(share.positions, share.samples.image, strict=True):
+                what = hashlib.sha256(image.tobytes()).hexdigest()
+                file.write(json.dumps({"where": f"{phase} {position}", "what": what}) + "\n")
+            return super().losses(phase, share, values)
 
     class Noted(generate.GenerateTask):
         def losses(self, phase, share, values):
@@ -93,3 +100,4 @@ def _take_notes(file):
             return found
 
     generate.GenerateTask = Noted
+    recognize.RecognizeTask = Shown
