@@ -65,10 +65,7 @@ class Generating:
     whenever_it_ends = False
 
     def check(self, options: Config, dataset: Dataset) -> None:
-        """Refuse to freeze layers that nothing has trained, and to learn from scans that a model made."""
-        if options.train.synthetic:
-            what = "generated scans in the training of a generator"
-            raise UsageError(what, "train.synthetic", "only recognizers take them: set task=recognize")
+        """Refuse to freeze layers that nothing has trained."""
         if options.train.freeze_discriminator and not options.train.init_from:
             advice = "set train.init_from"
             raise UsageError("frozen layers that nothing has trained", "train.freeze_discriminator", advice)

@@ -149,6 +149,9 @@ def _check(dataset: Dataset, options: Config) -> None:
     if options.size and tuple(options.size) != tuple(dataset.manifest.size):
         height, width = dataset.manifest.size
         raise UsageError(f"size={list(options.size)}", dataset.store.uri, f"the dataset's is [{height},{width}]")
+    if options.train.synthetic and options.task != "recognize":
+        what = f"generated scans in the training of task={options.task}"
+        raise UsageError(what, "train.synthetic", "only recognizers take them: set task=recognize")
     if not len(dataset.split("train")):
         raise InputError("no training scans", dataset.store.uri, "ingest more scans")
 

@@ -191,7 +191,7 @@ def test_what_may_not_be_mixed_in_is_refused_in_a_line(folder, data, tmp_path):
     train(data, str(tmp_path / "recognizer"), {**RECOGNIZE, "images": 8})
     gan = {**SMALL, "images": 8, "train": {**SMALL["train"], "synthetic": str(folder / "made")}}
     refused = [
-        (gan, r"generated scans in the training of a generator \(train\.synthetic\): .*task=recognize"),
+        (gan, r"generated scans in the training of task=generate \(train\.synthetic\): .*task=recognize"),
         (options(data), r"scans of patients as train\.synthetic"),
         (options(tmp_path / "unconditional"), "generated scans without classes"),
         (options(tmp_path / "recognizer"), "a model of task=recognize makes no scans"),
