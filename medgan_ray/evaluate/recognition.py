@@ -150,7 +150,7 @@ def details_of(said: Said) -> dict[str, Any]:
     """
     wrong = said.named != said.known
     risk = calibrate.risk(said.balanced.max(1), wrong)
-    steps = np.unique(np.linspace(0, len(wrong) - 1, min(_MOST_POINTS, len(wrong))).astype(int)) if len(wrong) else []
+    steps = np.unique(np.linspace(0, max(0, len(wrong) - 1), min(_MOST_POINTS, len(wrong))).astype(np.int64))
     bins = {
         when: [
             {"confidence": round(float(sure), 6), "accuracy": round(float(right), 6), "scans": int(n)}

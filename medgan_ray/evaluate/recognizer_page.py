@@ -128,8 +128,8 @@ class _OfSet:
         if whole is None or whole.value is None:
             why = whole.not_applicable if whole else "nothing was measured"
             return [Text(title=f"Label set {self._name}", paragraphs=[why])]
-        found = [self._compared(), self._classes(), self._confusion(), self._probabilities(), self._reliability()]
-        return [*found, self._unknown(), self._risk(), *self._groups()]
+        found: list[Section] = [self._compared(), self._classes(), self._confusion(), self._probabilities()]
+        return [*found, self._reliability(), self._unknown(), self._risk(), *self._groups()]
 
     def _plain(self, key: str) -> str:
         """Return a figure's name without chapter and label set; empty if it is another set's."""
