@@ -127,7 +127,7 @@ class Recognizer:
     def said(self, logits: NDArray[np.float32], described: NDArray[np.float32]) -> Answers:
         """Return what ``answers`` does, for what ``seen`` gave."""
         sets = [self._of_set(index, part) for index, part in enumerate(self.parts(logits))]
-        if self.calibration is None or self._cloud is None or not len(images):
+        if self.calibration is None or self._cloud is None or not len(logits):
             return Answers(tuple(sets), np.ones(len(logits)), np.ones(len(logits), bool))
         p = anomaly.p_values(anomaly.distances(described, self._cloud), self._distances)
         return Answers(tuple(sets), p, p < self.calibration.least_p)

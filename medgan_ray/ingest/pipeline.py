@@ -73,18 +73,16 @@ def ingest(
         UsageError: if the dataset was made with another recipe or key.
         StoreError: if a store fails, or another ingest finished first.
     """
-    found = sources.find(source, recipe.settings.labels, dataset, recipe.settings.groups)
-    store = open_store(dataset)
+    found, store = sources.find(source, recipe.settings.labels, dataset, recipe.settings.groups), open_store(dataset)
     existing, key = _existing(store, recipe, split, key)
+    planned = parts.split(found, recipe, key)
     with contextlib.ExitStack() as stack:
         beside = open_store(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else store
-        planned = parts.split(found, recipe, key)
         decode_missing(beside, planned, recipe, key, progress, decode)
         gone = withdraw.gone(store, key)
         images = stack.enter_context(contextlib.closing(Images(beside, planned, recipe.grid, gone)))
         stored = stack.enter_context(contextlib.closing(Spool(recipe.size, np.uint16)))
-        rejections = Rejections([item.source.name for item in found])
-        second = Second(images, recipe, rejections)
+        second = Second(images, recipe, rejections := Rejections([item.source.name for item in found]))
         if existing:
             existing.read(store)
             second.leave_out(gone)
