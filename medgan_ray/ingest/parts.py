@@ -55,8 +55,9 @@ class Refused:
     reason: str
 
 
-def split(found: Sequence[Found], recipe: Recipe, key: SubjectKey, files: int = PART_FILES) -> list[Part]:
-    """Return the parts that a list of files makes, of so many files each."""
+def split(found: Sequence[Found], recipe: Recipe, key: SubjectKey, files: int = 0) -> list[Part]:
+    """Return the parts that a list of files makes, of so many files each; 0: ``PART_FILES``."""
+    files = files or PART_FILES
     fixed = {
         "format": FORMAT,
         "size": recipe.size,
