@@ -22,7 +22,7 @@ WORST = 8
 def pages(case: RecognizerCase, evaluation: Evaluation, found: Mapping[str, Chapter]) -> Pages:
     """Return the page that may be shown to anybody, and the one with real scans."""
     told = Told(
-        name=case.model.name,
+        name=case.run.uri.rstrip("/").rpartition("/")[2],
         evaluation=evaluation,
         sets=[each.labels.name for each in case.said],
         log=read_log(case.run),
