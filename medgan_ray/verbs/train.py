@@ -129,8 +129,8 @@ def train_rank(dataset: str, run: str, config: Mapping[str, Any] | Config | None
     started = time.monotonic()
     with interruptible(host) as stoppable:
         outcome = loop.run(task, opened, plan, store, stoppable)
-    ended = outcome.complete or (kind.whenever_it_ends and store.exists(runs.BEST))
-    if host.rank == 0 and ended and not stoppable.interrupted:
+    stopped_with_a_model = kind.whenever_it_ends and not stoppable.interrupted and store.exists(runs.BEST)
+    if host.rank == 0 and (outcome.complete or stopped_with_a_model):
         kind.finish(run, opened, options)
     if stoppable.interrupted and not outcome.complete:
         raise Interrupted(f"stopped at {outcome.images} images", run, "the same command goes on from here")

@@ -1,6 +1,7 @@
 """A recognizer is trained like a generator: one command, any number of ranks, exact, and its model says what it is."""
 
 import json
+import signal
 
 import pytest
 
@@ -9,6 +10,7 @@ from medgan_ray.artifacts import checkpoints
 from medgan_ray.artifacts.versions import read_model
 from medgan_ray.dataset.batches import open_dataset
 from medgan_ray.errors import UsageError
+from medgan_ray.inference.recognizer import load_recognizer
 from medgan_ray.store import open_store
 from medgan_ray.verbs.config import Config
 from medgan_ray.verbs.inspect import inspect
@@ -57,6 +59,20 @@ def test_a_run_that_stops_anywhere_ends_with_the_same_weights(dataset, tmp_path)
     assert not part.complete and 0 < part.images < 160
     rest = train(dataset, str(tmp_path / "parts"), {**SMALL, "images": 160})
     assert rest.weights_sha256 == whole.weights_sha256 and rest.figures == whole.figures
+
+
+def test_a_signal_at_the_end_leaves_no_run_without_its_calibration(dataset, tmp_path):
+    """A complete run is never trained again: nothing would make up for it."""
+
+    class Signalled(Stopping):
+        def report(self, images, figures, checkpoint):
+            super().report(images, figures, checkpoint)
+            if images == SMALL["images"]:
+                signal.raise_signal(signal.SIGTERM)
+
+    run = str(tmp_path / "run")
+    assert train(dataset, run, SMALL, Signalled()).complete
+    assert load_recognizer(run).calibration is not None
 
 
 @pytest.mark.slow
