@@ -75,6 +75,11 @@ class Description(Section):
     release: Release | None = None
     """None in a run."""
 
+    @property
+    def version(self) -> str:
+        """What names the weights in an answer: NAME@N, of a run the beginning of their SHA-256."""
+        return f"{self.release.name}@{self.release.version}" if self.release else self.weights[:12]
+
 
 def write_model(store: Store, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Description:
     """Write weights and description (``facts`` without ``weights``) into a folder; return the description."""

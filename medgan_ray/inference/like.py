@@ -13,7 +13,8 @@ from torch import Tensor
 
 from medgan_ray import seeds
 from medgan_ray.artifacts.versions import Description, read_model
-from medgan_ray.errors import InputError, UsageError
+from medgan_ray.errors import UsageError
+from medgan_ray.inference import networks
 from medgan_ray.inference.model import ENCODED, model_store
 from medgan_ray.metrics.images import ssim
 from medgan_ray.models import catalog, condition
@@ -54,12 +55,7 @@ class Likeness:
         settings, shape = ModelSettings.parse(card.model), Shape(card.channels, *card.size)
         generator = catalog.build(settings, shape, condition.width(self._widths), seed=0).generator
         mirror = Mirror(generator, catalog.build_encoder(settings, shape, seed=0))
-        try:
-            mirror.load_state_dict(tensors)
-        except RuntimeError:
-            raise InputError("weights are of another network", uri, "train or publish again") from None
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._mirror = mirror.to(self._device).eval().requires_grad_(False)
+        self._mirror, self._device = networks.placed(mirror, tensors, uri), networks.device()
 
     def find(self, images: NDArray[np.uint16], codes: NDArray[np.int64] | None = None, steps: int = STEPS) -> Found:
         """Return the noise of scans, each by itself.
@@ -76,7 +72,7 @@ class Likeness:
         if images.shape[1:] != shape:
             raise UsageError(f"scans of shape {images.shape[1:]}", self.uri, f"this model takes {shape}")
         known = np.full(len(images), -1, np.int64) if codes is None else codes
-        wanted = torch.from_numpy(images.astype(np.float32)).to(self._device) / 32767.5 - 1
+        wanted = networks.pixels(images)
         given = self._condition(known)
         noise = self._mirror.encoder(wanted).requires_grad_(True)
         optimizer = torch.optim.Adam([noise], RATE)

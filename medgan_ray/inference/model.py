@@ -18,7 +18,8 @@ from medgan_ray.artifacts.runs import BEST, read_json
 from medgan_ray.artifacts.versions import DESCRIPTION, Description, read_model
 from medgan_ray.dataset.manifest import Intensity
 from medgan_ray.dataset.shards import Samples
-from medgan_ray.errors import InputError, UsageError, nearest
+from medgan_ray.errors import UsageError, nearest
+from medgan_ray.inference import networks
 from medgan_ray.models import catalog, condition
 from medgan_ray.models.catalog import ModelSettings, Shape, Truncates
 from medgan_ray.store import Store, open_store
@@ -41,13 +42,8 @@ class Model:
         self._widths = [len(labels.classes) for labels in card.labels]
         self.settings = ModelSettings.parse(card.model)
         shape = Shape(card.channels, *card.size)
-        self._generator = catalog.build(self.settings, shape, condition.width(self._widths), seed=0).generator
-        try:
-            self._generator.load_state_dict(tensors)
-        except RuntimeError:
-            raise InputError("weights are of another network", uri, "train or publish again") from None
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._generator.to(self._device).requires_grad_(False).eval()
+        generator = catalog.build(self.settings, shape, condition.width(self._widths), seed=0).generator
+        self._generator, self._device = networks.placed(generator, tensors, uri), networks.device()
         self._turn = np.empty(0, np.int64)
         """Codes that label None stands for, one image after another; empty: as often as in the training scans."""
         self._cached = functools.lru_cache(maxsize=8)(self._block)

@@ -6,7 +6,6 @@ classes, and every scan is abstained from.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +17,8 @@ from medgan_ray.artifacts import calibration
 from medgan_ray.artifacts.calibration import Calibration
 from medgan_ray.artifacts.versions import Description, read_model
 from medgan_ray.dataset.manifest import LabelSet
-from medgan_ray.errors import InputError, UsageError
+from medgan_ray.errors import UsageError
+from medgan_ray.inference import networks
 from medgan_ray.inference.model import model_store
 from medgan_ray.metrics import anomaly, calibrate
 from medgan_ray.metrics.anomaly import Cloud
@@ -82,15 +82,10 @@ class Recognizer:
         fitted: tuple[Calibration, dict[str, NDArray[np.float64]]] | None,
     ) -> None:
         self.uri, self.card, self.sets = uri, card, card.labels
-        self.settings = ModelSettings.parse(card.model)
         self._ends = np.cumsum([len(each.classes) for each in card.labels]).tolist()
-        network = catalog.build_recognizer(self.settings, Shape(card.channels, *card.size), self._ends[-1], seed=0)
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError:
-            raise InputError("weights are of another network", uri, "train or publish again") from None
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = network.to(self._device).eval().requires_grad_(False)
+        settings = ModelSettings.parse(card.model)
+        network = catalog.build_recognizer(settings, Shape(card.channels, *card.size), self._ends[-1], seed=0)
+        self.network = networks.placed(network, tensors, uri)
         self._offset = network.offset.cpu().numpy().astype(np.float64)
         self.calibration: Calibration | None = fitted[0] if fitted else None
         kept = fitted[1] if fitted else {}
@@ -98,15 +93,9 @@ class Recognizer:
         self._distances = kept.get("distances", np.empty(0))
 
     @property
-    def name(self) -> str:
-        """What the model is called."""
-        return self.card.release.name if self.card.release else self.card.checkpoint
-
-    @functools.cached_property
     def version(self) -> str:
         """What names these weights and their calibration in an answer."""
-        release = self.card.release
-        return f"{release.name}@{release.version}" if release else self.card.weights[:12]
+        return self.card.version
 
     @property
     def size(self) -> tuple[int, int]:
@@ -147,16 +136,11 @@ class Recognizer:
             return np.empty((0, self._ends[-1]), np.float32), np.empty((0, 0), np.float32)
         return np.concatenate(logits), np.concatenate(described)
 
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self._device
-
     def lead(self, pixels: Tensor, index: int) -> Tensor:
         """Return how far each class of a label set leads all others together, in nats of log-odds, [B, K].
 
         Args:
-            pixels: [B, C, H, W] in [-1, 1], on ``device``.
+            pixels: [B, C, H, W] in [-1, 1], on ``networks.device``.
             index: of the label set.
         """
         ends = [0, *self._ends]
@@ -193,7 +177,7 @@ class Recognizer:
     def _pixels(self, stored: NDArray[np.uint16]) -> Tensor:
         """Return up to ``BATCH`` scans in [-1, 1] on the device, padded to as many."""
         padded = np.pad(stored, ((0, BATCH - len(stored)), (0, 0), (0, 0), (0, 0)))
-        return torch.from_numpy(padded.astype(np.float32)).to(self._device) / 32767.5 - 1
+        return networks.pixels(padded)
 
 
 def load_recognizer(uri: str) -> Recognizer:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from medgan_ray.inference import networks
 from medgan_ray.inference.recognizer import Recognizer
 from medgan_ray.store import Store
 
@@ -39,7 +40,7 @@ def saliency_map(model: Recognizer, image: NDArray[np.uint16], index: int, code:
     from captum.attr import Occlusion  # takes a second, and draws in matplotlib
 
     channels, height, width = image.shape
-    pixels = torch.from_numpy(image.astype(np.float32)).to(model.device)[None] / 32767.5 - 1
+    pixels = networks.pixels(image[None])
     patch = (channels, max(2, height // PATCHES), max(2, width // PATCHES))
     with torch.inference_mode():
         found = Occlusion(lambda shown: model.lead(shown, index)[:, code]).attribute(

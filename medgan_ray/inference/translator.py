@@ -4,7 +4,6 @@ An image of any size is taken: a large one goes through in tiles that overlap an
 that does not grow with it. What comes out depends on (weights, image) alone.
 """
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgan_ray.artifacts.versions import Description, read_model
-from medgan_ray.errors import InputError, UsageError
+from medgan_ray.errors import UsageError
+from medgan_ray.inference import networks
 from medgan_ray.inference.model import model_store
 from medgan_ray.models import catalog
 from medgan_ray.models.catalog import ModelSettings, Shape
@@ -43,18 +43,12 @@ class TranslatorModel:
         self.factor = factor(self.given)
         model = ModelSettings.parse(card.model)
         network = catalog.build_translator(model, self.given, Shape(card.channels, *card.size), seed=0)
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError:
-            raise InputError("weights are of another network", uri, "train or publish again") from None
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.to(self._device).eval().requires_grad_(False)
+        self._network = networks.placed(network, tensors, uri)
 
-    @functools.cached_property
+    @property
     def version(self) -> str:
         """What names these weights in an answer."""
-        release = self.card.release
-        return f"{release.name}@{release.version}" if release else self.card.weights[:12]
+        return self.card.version
 
     def translate(self, image: NDArray[np.uint16], trusted: NDArray[np.bool_] | None = None) -> NDArray[np.uint16]:
         """Return the translation of one image, uint16 [C, H * factor, W * factor] over the model's intensity map.
@@ -91,10 +85,8 @@ class TranslatorModel:
     ) -> NDArray[np.float32]:
         """Return the translation of a part, in [-1, 1]."""
         coarse = tuple(slice(each.start // self.factor, each.stop // self.factor) for each in (rows, columns))
-        known = torch.from_numpy(mask[rows, columns].astype(np.float32))[None, None].to(self._device)
-        pixels = (
-            torch.from_numpy(image[:, coarse[0], coarse[1]].astype(np.float32))[None].to(self._device) / 32767.5 - 1
-        )
+        known = torch.from_numpy(mask[rows, columns].astype(np.float32))[None, None].to(networks.device())
+        pixels = networks.pixels(image[None, :, coarse[0], coarse[1]])
         given = pixels * known if self.given == "hole" else pixels
         found: NDArray[np.float32] = self._network(given, known)[0].float().cpu().numpy()
         return found
