@@ -30,9 +30,8 @@ from sklearn.preprocessing import StandardScaler
 from medgan_ray import ingest_scans, seeds
 from medgan_ray.config import expand, from_words, merge
 from medgan_ray.dataset.batches import Dataset, open_dataset
-from medgan_ray.dataset.shards import Samples
+from medgan_ray.dataset.shards import Samples, own_subjects
 from medgan_ray.engine.watch import to_signed
-from medgan_ray.evaluate import sets
 from medgan_ray.evaluate.features import Lite0
 from medgan_ray.inference.recognizer import Recognizer, load_recognizer
 from medgan_ray.metrics import anomaly, calibrate, classify
@@ -86,7 +85,7 @@ class _Split:
         self.dataset = open_dataset(str(self.folder / "data"))
         self.train, self.val, self.test = (_all(self.dataset, name) for name in ("train", "val", "test"))
         self.labels = self.test.label[:, 0].astype(np.int64)
-        self.groups = sets.own_subjects(self.test.subject)
+        self.groups = own_subjects(self.test.subject)
 
     def answers(self, way: str) -> NDArray[np.float64]:
         """Return the probabilities [n, K] that a way gives the test scans."""
@@ -113,7 +112,7 @@ class _Split:
             return self._resnet()
         shown = {"pixels": _pixels, "hog": _hog, "lite0 features": lambda images: Lite0().features(images)}[way]
         fitted, asked = (shown(to_signed(samples.image)) for samples in (self.train, self.test))
-        labels, groups = self.train.label[:, 0], sets.own_subjects(self.train.subject)
+        labels, groups = self.train.label[:, 0], own_subjects(self.train.subject)
         folds = list(GroupKFold(5).split(fitted, labels, groups))
         model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=np.logspace(-4, 1, 8), cv=folds, max_iter=300))
         return np.asarray(model.fit(fitted, labels).predict_proba(asked))
@@ -224,7 +223,7 @@ def _print_sureness(way: str, asked: list[_Split], foreign: dict[str, NDArray[np
         others["upside down"] = anomaly.distances(
             model.seen(np.ascontiguousarray(split.test.image[:, :, ::-1]))[1], known
         )
-        labels, groups = held.label[:, 0].astype(np.int64), sets.own_subjects(held.subject)
+        labels, groups = held.label[:, 0].astype(np.int64), own_subjects(held.subject)
         for turn in range(TURNS):
             fitted = _half(groups, split.seed, turn)
             row, after, curve = _one(model, logits, labels, groups, fitted)

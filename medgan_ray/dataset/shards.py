@@ -79,6 +79,11 @@ class Samples:
         return Samples(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
+def own_subjects(subjects: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return subjects [n] in which every unknown one, -1 in a dataset, is somebody of its own, below -1."""
+    return np.where(subjects >= 0, subjects, -2 - np.arange(len(subjects))).astype(np.int64)
+
+
 class ShardWriter:
     """Write one split's samples to a store; they wait for a shard to be full in temporary files, not in memory."""
 

@@ -11,6 +11,7 @@ from medgan_ray.artifacts import calibration
 from medgan_ray.artifacts.versions import Description
 from medgan_ray.dataset.cache import DataSettings
 from medgan_ray.dataset.manifest import LabelSet
+from medgan_ray.dataset.shards import own_subjects
 from medgan_ray.evaluate import baselines, sets
 from medgan_ray.evaluate.baselines import Pixels
 from medgan_ray.evaluate.case import TEST, Case
@@ -19,9 +20,6 @@ from medgan_ray.inference.model import model_store
 from medgan_ray.inference.recognizer import Answers, load_recognizer
 from medgan_ray.metrics import calibrate
 from medgan_ray.metrics.classify import Codes, Probabilities
-
-READ = 256
-"""Scans that are read at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +86,7 @@ class RecognizerCase(Case):
     @functools.cached_property
     def seen(self) -> tuple[NDArray[np.float32], Answers]:
         """The logits of the test scans at ``chosen``, and what is said of them."""
-        split, starts = self.dataset.split(TEST), range(0, len(self.chosen), READ)
-        parts = [self.model.seen(split.take(self.chosen[start : start + READ]).image) for start in starts]
-        logits, described = (np.concatenate(each) for each in zip(*parts, strict=True))
+        logits, described = self.model.seen_of(self.dataset.split(TEST), self.chosen)
         return logits, self.model.said(logits, described)
 
     @functools.cached_property
@@ -118,7 +114,7 @@ class RecognizerCase(Case):
             labels=labels,
             index=self.chosen[rows],
             known=samples.label[rows, column].astype(np.int64),
-            groups=sets.own_subjects(samples.subject)[rows],
+            groups=own_subjects(samples.subject)[rows],
             attributes=samples.attribute[rows],
             before=calibrate.probabilities(part, self.model.offsets()[index], 1.0),
             after=answer.probabilities[rows],

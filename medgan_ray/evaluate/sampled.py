@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_ray import seeds
+from medgan_ray.dataset.shards import own_subjects
 from medgan_ray.errors import InputError
 from medgan_ray.evaluate.planted import copies, plantable
-from medgan_ray.evaluate.sets import own_subjects
 from medgan_ray.metrics.neighbors import Chunks
 
 SAMPLE = 1000

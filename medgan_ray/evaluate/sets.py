@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from medgan_ray import seeds
 from medgan_ray.dataset.batches import Dataset
-from medgan_ray.dataset.shards import Samples
+from medgan_ray.dataset.shards import Samples, own_subjects
 from medgan_ray.engine.watch import to_signed
 from medgan_ray.evaluate.features import Extractor
 from medgan_ray.evaluate.fidelity import Featured
@@ -49,11 +49,6 @@ def generated(model: Model, n: int, extractor: Extractor) -> Featured:
 def generated_samples(model: Model, n: int, label: str | None = None) -> Samples:
     """Return ``n`` generated scans as samples, with the labels that were asked for: what recognizers are fitted to."""
     return model.as_samples(model.sample(n, label, FITTED_SEED), label, FITTED_SEED)
-
-
-def own_subjects(subjects: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return subjects [n] in which every unknown one, -1 in a dataset, is somebody of its own, below -1."""
-    return np.where(subjects >= 0, subjects, -2 - np.arange(len(subjects))).astype(np.int64)
 
 
 def first_labels(samples: Samples) -> NDArray[np.int32]:

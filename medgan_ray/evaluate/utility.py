@@ -22,14 +22,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from medgan_ray import seeds
 from medgan_ray.artifacts.runs import read_json, write_json
 from medgan_ray.dataset.manifest import Manifest
-from medgan_ray.dataset.shards import Samples
-from medgan_ray.evaluate import fit, sets
+from medgan_ray.dataset.shards import Samples, own_subjects
+from medgan_ray.evaluate import fit
 from medgan_ray.metrics import classify
-from medgan_ray.metrics.figure import COVERAGE, DRAWS, Figure, absent, bootstrap
+from medgan_ray.metrics.figure import DRAWS, Figure, absent, bootstrap, percentiles
 from medgan_ray.store import Store
 
 
@@ -141,7 +142,7 @@ def utility(
 
 def thinned(samples: Samples, share: float = TENTH) -> Samples:
     """Return about a share of the samples, by whole patients, with at least one patient of each class that is there."""
-    subjects = sets.own_subjects(samples.subject)
+    subjects = own_subjects(samples.subject)
     _, codes = np.unique(subjects, return_inverse=True)
     order = seeds.permutation(int(codes.max()) + 1, "thinned")
     sizes = np.bincount(codes)[order]
@@ -170,7 +171,7 @@ class _Bench:
     ) -> None:
         self.manifest, self.real, self.test, self.synthetic = manifest, real, test, synthetic
         self._store, self._images = store, images
-        self.labels, self.groups = test.label[:, 0].astype(np.int64), sets.own_subjects(test.subject)
+        self.labels, self.groups = test.label[:, 0].astype(np.int64), own_subjects(test.subject)
 
     def cell(self, way: str, seed: int) -> _Cell:
         """Return what is kept of a way and a seed; fit it if there is nothing."""
@@ -200,9 +201,8 @@ class _Bench:
         for samples in shown:
             fit.fit(task, samples, self._images // len(shown), seed, augment.probability)
         logits = task.answers(self.test).astype(np.float64)
-        powers = np.exp(logits - logits.max(1, keepdims=True))
         return {
-            "probabilities": (powers / powers.sum(1, keepdims=True)).round(6).tolist(),
+            "probabilities": softmax(logits, axis=1).round(6).tolist(),
             "decided": logits.argmax(1).tolist(),
             "of_synthetic": task.answers(self.synthetic).argmax(1).tolist(),
         }
@@ -277,11 +277,11 @@ def _over(statistic: Callable[[int, Rows], float], groups: NDArray[np.int64], *,
     everything = np.arange(len(groups))
     value = float(np.mean([statistic(seed, everything) for seed in range(seeds_of)]))
     values = bootstrap(drawn, groups, draws=draws, name=classify.PAIRED)
-    values = values[np.isfinite(values)]
-    if not np.isfinite(value) or not len(values):
+    between = percentiles(values)
+    if not np.isfinite(value) or between is None:
         return absent("too few scans of a class", len(groups))
-    low, high = np.percentile(values, [50 * (1 - COVERAGE), 50 * (1 + COVERAGE)])
-    return Figure(value=value, low=float(low), high=float(high), n=len(groups))
+    low, high = between
+    return Figure(value=value, low=low, high=high, n=len(groups))
 
 
 def _sentence(figures: Mapping[str, Figure], favored: bool) -> str:

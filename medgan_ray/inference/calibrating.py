@@ -10,14 +10,13 @@ from medgan_ray import seeds
 from medgan_ray.artifacts import calibration
 from medgan_ray.artifacts.calibration import Calibration, OfSet
 from medgan_ray.dataset.batches import Dataset
-from medgan_ray.dataset.shards import Samples
+from medgan_ray.dataset.shards import Samples, own_subjects
 from medgan_ray.inference.model import model_store
 from medgan_ray.inference.recognizer import Recognizer, load_recognizer
 from medgan_ray.metrics import anomaly, calibrate
 
 MOST, MOST_TRAINED = 5_000, 2_000
 """Scans of the val and of the training split that are looked at."""
-READ = 256
 LEAST_P = 0.01
 """A scan that fewer known scans than this share are as unlike is foreign."""
 
@@ -65,7 +64,7 @@ def _of_set(
     """Fit one label set to the scans whose class is known."""
     rows = labels >= 0
     logits, labels = logits[rows], labels[rows]
-    groups = np.where(subjects >= 0, subjects, -2 - np.arange(len(subjects)))[rows].astype(np.int64)
+    groups = own_subjects(subjects)[rows]
     heat = calibrate.temperature(logits, model.offsets()[index], labels)
     least = calibrate.threshold(calibrate.equally(logits, heat), labels, groups, coverage)
     return OfSet(
@@ -84,6 +83,4 @@ def _seen(
     split = dataset.split(name)
     order = seeds.permutation(len(split), dataset.manifest.content_digest, "calibrate", name)
     chosen = np.sort(order[:most])
-    parts = [model.seen(split.take(chosen[start : start + READ]).image) for start in range(0, len(chosen), READ)]
-    logits, described = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return split.known(chosen), logits, described
+    return split.known(chosen), *model.seen_of(split, chosen)

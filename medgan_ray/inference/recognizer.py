@@ -16,6 +16,7 @@ from torch import Tensor
 from medgan_ray.artifacts import calibration
 from medgan_ray.artifacts.calibration import Calibration
 from medgan_ray.artifacts.versions import Description, read_model
+from medgan_ray.dataset.batches import Split
 from medgan_ray.dataset.manifest import LabelSet
 from medgan_ray.errors import UsageError
 from medgan_ray.inference import networks
@@ -27,6 +28,8 @@ from medgan_ray.models.catalog import ModelSettings, Shape
 
 BATCH = 8
 """Scans that are answered at once: few, so that one alone is answered soon."""
+READ = 256
+"""Scans of a split that are in memory at once."""
 NO_DEVICE = "Not a medical device: for research, never for a decision about a patient."
 
 
@@ -135,6 +138,13 @@ class Recognizer:
         if not logits:
             return np.empty((0, self._ends[-1]), np.float32), np.empty((0, 0), np.float32)
         return np.concatenate(logits), np.concatenate(described)
+
+    def seen_of(self, split: Split, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what ``seen`` does of the samples of a split at ``indices``, of which there is one at least."""
+        starts = range(0, len(indices), READ)
+        parts = [self.seen(split.take(indices[start : start + READ]).image) for start in starts]
+        logits, described = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return logits, described
 
     def lead(self, pixels: Tensor, index: int) -> Tensor:
         """Return how far each class of a label set leads all others together, in nats of log-odds, [B, K].

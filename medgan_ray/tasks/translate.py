@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medgan_ray.dataset.manifest import Intensity, Manifest
-from medgan_ray.dataset.shards import Samples
+from medgan_ray.dataset.shards import Samples, own_subjects
 from medgan_ray.errors import InputError
 from medgan_ray.metrics import images as compared
 from medgan_ray.metrics.figure import interval
@@ -130,9 +130,10 @@ class TranslateTask:
         for name in ("", "plain_"):
             told[f"{name}psnr"] = float(np.mean(10 * np.log10(peak**2 / np.maximum(found[f"{name}mse"], 1e-12))))
         told["fine"] = float(found["fine"].sum() / max(found["fine_true"].sum(), 1e-30))
-        groups = np.where(known.subject >= 0, known.subject, -2 - np.arange(len(known.subject))).astype(np.int64)
         ratio = found["mae"] / np.maximum(found["plain_mae"], 1e-12)
-        told["mae_low"], told["mae_high"] = interval(lambda rows: float(found["mae"][rows].mean()), groups)
+        told["mae_low"], told["mae_high"] = interval(
+            lambda rows: float(found["mae"][rows].mean()), own_subjects(known.subject)
+        )
         return {"score": float(np.mean(ratio)), **told}
 
     def _drawn(self, share: Share, augment: float) -> tuple[Tensor, Degraded]:
