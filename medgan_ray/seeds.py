@@ -36,6 +36,17 @@ def normal(positions: NDArray[np.int64], width: int, *parts: str | int) -> NDArr
     return _rows(positions, width, "normal", parts)
 
 
+def normal_images(positions: NDArray[np.int64], shape: tuple[int, ...], *parts: str | int) -> NDArray[np.float32]:
+    """Return standard normal values [len(positions), *shape], row i a function of (parts, positions[i]).
+
+    Each row has a stream of its own: a block for many positions, as ``normal`` keeps them, would take gigabytes.
+    """
+    rows = np.empty((len(positions), *shape), np.float32)
+    for row, position in zip(rows, positions.tolist(), strict=True):
+        generator(*parts, position).standard_normal(dtype=np.float32, out=row)
+    return rows
+
+
 def uniform(positions: NDArray[np.int64], width: int, *parts: str | int) -> NDArray[np.float32]:
     """Return values in [0, 1), [len(positions), width], row i a function of (parts, positions[i])."""
     return _rows(positions, width, "uniform", parts)

@@ -84,16 +84,10 @@ class Augment:
         )
 
     def draw_noise(self, positions: NDArray[np.int64], channels: int, *keys: str | int) -> NDArray[np.float32] | None:
-        """Return standard normal values [n, C, H, W], image i a function of (keys, positions[i]); None without noise.
-
-        Each image has a stream of its own: a block for many positions, as ``seeds`` keeps them, would take gigabytes.
-        """
+        """Return standard normal values [n, C, H, W], each a function of (keys, position); None without noise."""
         if not self.settings.noise:
             return None
-        values = np.empty((len(positions), channels, *self.size), np.float32)
-        for row, position in zip(values, positions.tolist(), strict=True):
-            seeds.generator(*keys, "noise", position).standard_normal(dtype=np.float32, out=row)
-        return values
+        return seeds.normal_images(positions, (channels, *self.size), *keys, "noise")
 
     def apply(self, images: Tensor, draws: Tensor, probability: float, noise: Tensor | None = None) -> Tensor:
         """Return augmented images; image i depends on its pixels, its draws and ``probability`` alone.

@@ -43,7 +43,7 @@ def degraded(images: Tensor, given: Given, noise_sd: float, positions: NDArray[n
     if given in ("down2", "down4"):
         return Degraded(functional.avg_pool2d(images, factor(given)), trusted)
     if given in ("noise", "dose"):
-        noise = _noise(positions, images.shape[1:], *keys)
+        noise = seeds.normal_images(positions, tuple(images.shape[1:]), *keys, "degrade")
         if given == "dose":
             noise = _correlated(noise)
         return Degraded(images + noise_sd * torch.from_numpy(noise).to(images), trusted)
@@ -54,13 +54,6 @@ def degraded(images: Tensor, given: Given, noise_sd: float, positions: NDArray[n
 def dose_sd(dose: float, full_sd: float) -> float:
     """Return the deviation of the noise that a share of the dose adds to scans of ``full_sd``: variance is 1 / dose."""
     return full_sd * float(np.sqrt(1 / dose - 1))
-
-
-def _noise(positions: NDArray[np.int64], shape: torch.Size, *keys: str | int) -> NDArray[np.float32]:
-    values = np.empty((len(positions), *shape), np.float32)
-    for row, position in zip(values, positions.tolist(), strict=True):
-        seeds.generator(*keys, "degrade", position).standard_normal(dtype=np.float32, out=row)
-    return values
 
 
 def _correlated(white: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -67,9 +67,10 @@ class EncodeTask:
 
     def losses(self, phase: str, share: Share, values: Values) -> Mapping[str, Tensor]:
         """Return the loss and its parts, summed over the share and divided by the global batch."""
-        placement, encoder = self._placement, self.networks[phase]
-        draws = placement.tensor(self._augment.draw(share.positions, *self._keys, "augment"))
-        images = self._augment.apply(placement.images(share.samples.image), draws, values.augment)
+        placement, encoder, stored = self._placement, self.networks[phase], share.samples.image
+        images = placement.augmented(
+            self._augment, placement.images(stored), share.positions, values.augment, *self._keys, "augment"
+        )
         given = self._condition(share.samples.label)
         noise = placement.tensor(seeds.normal(share.positions, self._latent, *self._keys, "noise"))
         with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.autocast):

@@ -5,6 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medgan_ray.models.augment import Augment
+
 
 class Placement:
     """A device with the arithmetic that ``train.precision`` names.
@@ -39,6 +41,14 @@ class Placement:
     def tensor(self, values: NDArray[np.float32]) -> Tensor:
         """Return values as a tensor here."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
+
+    def augmented(
+        self, augment: Augment, images: Tensor, positions: NDArray[np.int64], probability: float, *keys: str | int
+    ) -> Tensor:
+        """Return images [n, C, H, W] under augmentation; image i depends on (keys, positions[i]) and its pixels."""
+        noise = augment.draw_noise(positions, images.shape[1], *keys)
+        draws = self.tensor(augment.draw(positions, *keys))
+        return augment.apply(images, draws, probability, None if noise is None else self.tensor(noise))
 
     def images(self, stored: NDArray[np.uint16]) -> Tensor:
         """Return stored values 0…65535 as images in [-1, 1]."""

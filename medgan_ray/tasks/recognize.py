@@ -86,13 +86,9 @@ class RecognizeTask:
 
     def losses(self, phase: str, share: Share, values: Values) -> Mapping[str, Tensor]:
         """Return the cross-entropy and the share of scans named rightly, over the share, by the global batch."""
-        placement, draws = self._placement, self._augment.draw(share.positions, *self._keys)
-        noise = self._augment.draw_noise(share.positions, share.samples.image.shape[1], *self._keys)
-        images = self._augment.apply(
-            placement.images(share.samples.image),
-            placement.tensor(draws),
-            values.augment,
-            None if noise is None else placement.tensor(noise),
+        placement, stored = self._placement, share.samples.image
+        images = placement.augmented(
+            self._augment, placement.images(stored), share.positions, values.augment, *self._keys
         )
         with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.autocast):
             logits = self.networks[phase](images)

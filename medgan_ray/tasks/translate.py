@@ -109,7 +109,7 @@ class TranslateTask:
         network = cast(Translator, self.networks[PUBLISHED])
         for start in range(0, len(samples), BATCH):
             part = samples.rows(slice(start, start + BATCH))
-            wanted, given = self._given(part, _marks(part.image), "measure")
+            wanted, given = self._degraded(self._images(part), _marks(part.image), "measure")
             made, plain = (each.clamp(-1, 1) for each in (network(*given), network.plain(given.images)))
             parts.append(self._measured(wanted, made, plain))
         return np.concatenate(parts)
@@ -138,24 +138,23 @@ class TranslateTask:
 
     def _drawn(self, share: Share, augment: float) -> tuple[Tensor, Degraded]:
         """Return what is wanted and what is given, both under the same augmentation."""
-        keys = (*self._keys, "augment")
-        wanted = self._placement.images(share.samples.image if self._train.given != "pair" else _pair(share.samples))
-        beside = self._placement.images(share.samples.image)
-        draws = self._placement.tensor(self._augment.draw(share.positions, *keys))
-        both = self._augment.apply(torch.cat([wanted, beside], 1), draws, augment)
-        wanted, beside = both.chunk(2, 1)
-        return wanted, self._degraded(wanted, beside, share.positions, "train")
+        images = self._placement.augmented(
+            self._augment, self._images(share.samples), share.positions, augment, *self._keys, "augment"
+        )
+        return self._degraded(images, share.positions, "train")
 
-    def _given(self, samples: Samples, positions: NDArray[np.int64], purpose: str) -> tuple[Tensor, Degraded]:
-        """Return what is wanted and what is given, as they are."""
-        beside = self._placement.images(samples.image)
-        wanted = self._placement.images(_pair(samples)) if self._train.given == "pair" else beside
-        return wanted, self._degraded(wanted, beside, positions, purpose)
+    def _images(self, samples: Samples) -> Tensor:
+        """Return images [n, C, H, W]; of pairs, what is wanted and what is given, [n, 2 C, H, W]."""
+        if self._train.given != "pair":
+            return self._placement.images(samples.image)
+        return self._placement.images(np.concatenate([_pair(samples), samples.image], 1))
 
-    def _degraded(self, wanted: Tensor, beside: Tensor, positions: NDArray[np.int64], purpose: str) -> Degraded:
+    def _degraded(self, images: Tensor, positions: NDArray[np.int64], purpose: str) -> tuple[Tensor, Degraded]:
+        """Return what is wanted and what is given, of what ``_images`` returned."""
         if self._train.given == "pair":
-            return Degraded(beside, torch.ones_like(beside[:, :1]))
-        return degraded(wanted, self._train.given, self._noise_sd, positions, *self._keys, purpose)
+            wanted, beside = images.chunk(2, 1)
+            return wanted, Degraded(beside, torch.ones_like(beside[:, :1]))
+        return images, degraded(images, self._train.given, self._noise_sd, positions, *self._keys, purpose)
 
     def _judging(self, wanted: Tensor, given: Degraded, share: Share, values: Values) -> dict[str, Tensor]:
         """Return the discriminator's loss."""
