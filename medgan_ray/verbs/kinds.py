@@ -1,6 +1,7 @@
 """What ``train`` asks about each task: what it refuses, what null stands for, how it is built, what ends it."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -114,23 +115,47 @@ class Generating:
         open_store(run).replace(WALK, animated_gif(shrunk(frames, WALK_SIDE), walkers, WALK_FRAME_MS, WALK_BYTES))
 
 
-class Recognizing:
+class _Scheduled:
+    """What tasks share that have no discriminator which could steer the augmentation: it follows its schedule."""
+
+    whenever_it_ends = False
+    model = ""
+    unread: ClassVar[Mapping[str, str]] = {}
+    """Options of ``train`` that mean nothing here, and what would be wrong with each."""
+
+    def check(self, options: Config, dataset: Dataset) -> None:
+        """Refuse what only other tasks can."""
+        if options.augment.control == "adaptive":
+            what = f"adaptive augmentation of {self.model}"
+            raise UsageError(what, "augment.control", "set augment.control=schedule")
+        for name, what in self.unread.items():
+            if getattr(options.train, name):
+                raise UsageError(what, f"train.{name}", "leave it out")
+
+    def rule(self, options: Config) -> "Rule | None":
+        """Follow the schedule."""
+        return None
+
+    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
+        """Add nothing."""
+
+
+class Recognizing(_Scheduled):
     """Recognizers of the classes of one or several label sets: calibrated when they end."""
 
     whenever_it_ends = True
+    model = "a recognizer"
 
     def check(self, options: Config, dataset: Dataset) -> None:
         """Refuse a dataset with fewer than two classes to learn, and what only generators can."""
+        where, advice = dataset.store.uri, "a recognizer learns 2 at least: see ingest.labels"
+        if not dataset.manifest.labels:
+            raise UsageError("training scans of 0 classes", where, advice)
         for each, counts in zip(self.labels(options, dataset.manifest), _counts(options, dataset), strict=True):
             present = sum(count > 0 for count in counts)
             if present < 2:
-                what = f"training scans of {present} classes of {each.name!r}"
-                raise UsageError(what, dataset.store.uri, "a recognizer learns 2 at least: see ingest.labels")
-        if not dataset.manifest.labels:
-            what = "training scans of 0 classes"
-            raise UsageError(what, dataset.store.uri, "a recognizer learns 2 at least: see ingest.labels")
-        if options.augment.control == "adaptive":
-            raise UsageError("adaptive augmentation of a recognizer", "augment.control", "set augment.control=schedule")
+                raise UsageError(f"training scans of {present} classes of {each.name!r}", where, advice)
+        super().check(options, dataset)
         train = options.train
         if train.freeze_discriminator:
             raise UsageError(
@@ -163,10 +188,6 @@ class Recognizing:
         counts = _counts(options, dataset)
         return RecognizeTask(dataset.manifest, model, train, augment, options.seed, counts)
 
-    def rule(self, options: Config) -> "Rule | None":
-        """Follow the schedule."""
-        return None
-
     def finish(self, run: str, dataset: Dataset, options: Config) -> None:
         """Calibrate the best recognizer on the val split."""
         from medgan_ray.inference.calibrating import calibrate_run
@@ -174,20 +195,20 @@ class Recognizing:
         calibrate_run(run, dataset, options.train.coverage)
 
 
-class Translating:
+class Translating(_Scheduled):
     """Translators of one image to another."""
 
-    whenever_it_ends = False
+    model = "a translator"
+    unread: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("init_from", "freeze_discriminator", "freeze_trunk"), "a translator starts afresh"
+    )
 
     def check(self, options: Config, dataset: Dataset) -> None:
-        """Refuse what only generators and recognizers can."""
-        train = options.train
-        if options.augment.control == "adaptive":
-            raise UsageError("adaptive augmentation of a translator", "augment.control", "set augment.control=schedule")
-        for name in ("init_from", "freeze_discriminator", "freeze_trunk"):
-            if getattr(train, name):
-                raise UsageError("a translator starts afresh", f"train.{name}", "leave it out")
-        if train.given == "pair" and len(dataset.split("train")) and not _pairs(dataset):
+        """Refuse what only other tasks can, and images with noise as what is wanted."""
+        super().check(options, dataset)
+        if options.augment.noise:
+            raise UsageError("noise that a translator would have to make", "augment.noise", "see train.given=noise")
+        if options.train.given == "pair" and len(dataset.split("train")) and not _pairs(dataset):
             raise UsageError("the dataset holds no pairs", "train.given", "ingest pairs, or set it to down2, noise, …")
 
     def settled(self, options: Config, manifest: Manifest) -> Config:
@@ -211,28 +232,20 @@ class Translating:
 
         return TranslateTask(dataset.manifest, options.model, options.train, options.augment, options.seed)
 
-    def rule(self, options: Config) -> "Rule | None":
-        """Follow the schedule."""
-        return None
 
-    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
-        """Add nothing."""
-
-
-class Encoding:
+class Encoding(_Scheduled):
     """Encoders to the latent space of a generator that is there already."""
 
-    whenever_it_ends = False
+    model = "an encoder"
+    unread: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("freeze_discriminator", "freeze_trunk"), "the generator stays as it is anyway"
+    )
 
     def check(self, options: Config, dataset: Dataset) -> None:
         """Refuse to encode for no generator, and what only other tasks can."""
         if not options.train.init_from:
             raise UsageError("no generator to encode for", "train.init_from", "give a run or version of task=generate")
-        if options.augment.control == "adaptive":
-            raise UsageError("adaptive augmentation of an encoder", "augment.control", "set augment.control=schedule")
-        for name in ("freeze_discriminator", "freeze_trunk"):
-            if getattr(options.train, name):
-                raise UsageError("the generator stays as it is anyway", f"train.{name}", "leave it out")
+        super().check(options, dataset)
 
     def settled(self, options: Config, manifest: Manifest) -> Config:
         """Fill in widths; an encoder has no penalty."""
@@ -253,13 +266,6 @@ class Encoding:
         from medgan_ray.tasks.encode_scans import EncodeTask
 
         return EncodeTask(dataset.manifest, options.model, options.train, options.augment, options.seed)
-
-    def rule(self, options: Config) -> "Rule | None":
-        """Follow the schedule."""
-        return None
-
-    def finish(self, run: str, dataset: Dataset, options: Config) -> None:
-        """Add nothing."""
 
 
 def _pairs(dataset: Dataset) -> bool:

@@ -78,6 +78,11 @@ def test_what_it_cannot_follow_is_refused(dataset, tmp_path):
         (str(tmp_path / "single"), changed(given="pair"), "holds no pairs"),
         (dataset, changed(init_from="elsewhere"), r"starts afresh \(train\.init_from\)"),
         (dataset, {**SMALL, "augment": {"control": "adaptive"}}, r"augment\.control"),
+        (
+            dataset,
+            {**SMALL, "augment": {"noise": 0.1}},
+            r"noise that a translator would have to make \(augment\.noise\)",
+        ),
         (dataset, {**SMALL, "model": {"name": "dcgan"}}, "no network for task=translate"),
     ]:
         with pytest.raises(UsageError, match=message):
