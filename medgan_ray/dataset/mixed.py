@@ -7,7 +7,7 @@ their names. Indices 0 … n - 1 are the real samples, those from n on the gener
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -147,19 +147,19 @@ class Mixed(Split):
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
         """Return the samples at ``indices``, real and generated, in that order, as fresh arrays; see ``Split``."""
-        real = indices < len(self)
-        if real.all():
-            return super().take(indices)
-        generated = self._generated.split.take(indices[~real] - len(self))
-        return self._joined(super().take(indices[real]), generated, real)
+        return self._read(Split.take, indices)
 
     def known(self, indices: NDArray[np.int64]) -> Samples:
         """Return what is known of the samples at ``indices`` beside their pixels; see ``Split``."""
+        return self._read(Split.known, indices)
+
+    def _read(self, read: Callable[[Split, NDArray[np.int64]], Samples], indices: NDArray[np.int64]) -> Samples:
+        """Read real and generated samples, each from its split."""
         real = indices < len(self)
         if real.all():
-            return super().known(indices)
-        generated = self._generated.split.known(indices[~real] - len(self))
-        return self._joined(super().known(indices[real]), generated, real)
+            return read(self, indices)
+        generated = read(self._generated.split, indices[~real] - len(self))
+        return self._joined(read(self, indices[real]), generated, real)
 
     def generated_counts(self) -> tuple[int, ...]:
         """Return how many generated scans there are of each class of the label set that they belong to."""

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import pydantic
 import torch
@@ -113,25 +113,21 @@ def build_translator(
     settings: ModelSettings, given: translator.Given, shape: Shape, seed: int
 ) -> translator.Translator:
     """Return the translator that ``settings`` name, on the CPU, weights a pure function of the arguments."""
-    with torch.device("meta"):
-        network = translator.Translator(given, shape.channels, settings.generator_width or TRANSLATORS[settings.name])
-    network.to_empty(device="cpu")
-    network.initialize(seed)
-    return network
+    width = settings.generator_width or TRANSLATORS[settings.name]
+    return _drawn(lambda: translator.Translator(given, shape.channels, width), seed)
 
 
 def build_critic(settings: ModelSettings, shape: Shape, seed: int) -> nn.Module:
     """Return the discriminator of translations, ``(images [B, C, H, W], condition [B, 0])`` to logits [B]."""
-    return _BUILT_IN["dcgan"].build(settings, shape, 0, seed).discriminator
+    family = _BUILT_IN["dcgan"]
+    width = settings.discriminator_width or family.preset(shape).discriminator
+    return _drawn(lambda: family.discriminator(0, width, shape), seed)
 
 
 def build_encoder(settings: ModelSettings, shape: Shape, seed: int) -> encoder.Encoder:
     """Return an encoder to the latent space of the generator that ``settings`` name, on the CPU, drawn from a seed."""
-    with torch.device("meta"):
-        network = encoder.Encoder(settings.latent, settings.recognizer_width or ENCODER_WIDTH, shape)
-    network.to_empty(device="cpu")
-    network.initialize(seed)
-    return network
+    width = settings.recognizer_width or ENCODER_WIDTH
+    return _drawn(lambda: encoder.Encoder(settings.latent, width, shape), seed)
 
 
 def settled_translator(settings: ModelSettings) -> ModelSettings:
@@ -155,11 +151,27 @@ def _from_entry_point(name: str) -> Builder:
     return builder
 
 
+Made = TypeVar("Made", bound=nn.Module)
+
+
 class Drawn(Protocol):
     """A network of ours: made without memory, and drawn from a seed."""
 
     def initialize(self, seed: int) -> None:
         """Draw every weight as a function of the seed and its name."""
+
+
+def _on_meta(make: Callable[[], Made]) -> Made:
+    """Return a network whose weights are yet to be drawn: torch's own, global draws are spared."""
+    with torch.device("meta"):
+        network = make()
+    return network.to_empty(device="cpu")
+
+
+def _drawn(make: Callable[[], Made], seed: int) -> Made:
+    network = _on_meta(make)
+    cast(Drawn, network).initialize(seed)
+    return network
 
 
 class Widths(NamedTuple):
@@ -184,19 +196,14 @@ class Family(NamedTuple):
         return self.widths[max(reached, default=min(self.widths))]
 
     def build(self, settings: ModelSettings, shape: Shape, condition_width: int, seed: int) -> Networks:
-        """Return the two networks; made on the meta device first, which spares torch's own, global draws."""
+        """Return the two networks."""
         widths = self.preset(shape)
         width = settings.generator_width or widths.generator
         against = settings.discriminator_width or widths.discriminator
-        with torch.device("meta"):
-            networks = Networks(
-                self.generator(settings.latent, condition_width, width, shape),
-                self.discriminator(condition_width, against, shape),
-            )
-        for network in networks:
-            network.to_empty(device="cpu")
-            cast(Drawn, network).initialize(seed)
-        return networks
+        return Networks(
+            _drawn(lambda: self.generator(settings.latent, condition_width, width, shape), seed),
+            _drawn(lambda: self.discriminator(condition_width, against, shape), seed),
+        )
 
 
 _BUILT_IN: dict[str, Family] = {
@@ -219,14 +226,6 @@ class _NoHead(nn.Identity):
 
     def initialize(self, seed: int) -> None:
         """Draw nothing."""
-
-
-def _on_meta(make: Callable[[], recognizer.Recognizer]) -> recognizer.Recognizer:
-    """Return a network whose weights are yet to be drawn: torch's own draws are spared."""
-    with torch.device("meta"):
-        network = make()
-    network.to_empty(device="cpu")
-    return network
 
 
 def _residual(width: int, shape: Shape, outputs: int) -> recognizer.Recognizer:
